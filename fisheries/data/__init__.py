@@ -1,0 +1,1 @@
+"""From a folder of photographs to tables, and from tables to batches."""

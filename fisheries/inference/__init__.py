@@ -1,0 +1,1 @@
+"""After training: predictions, scores and submissions, each a table made from tables."""

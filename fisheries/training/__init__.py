@@ -1,0 +1,1 @@
+"""What happens while a network learns: losses, metrics, the Lightning module, callbacks."""

@@ -1,0 +1,1 @@
+"""Train on the embedded boats: `python train.py`; on the competition: `python train.py data=ncfm data.root=DIR`."""
