@@ -1,0 +1,164 @@
+"""Batches for training, validation and prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Sampler
+
+from fisheries.batch import Batch
+from fisheries.data.dataset import EpochSampler, FishDataset, InOrder, one_hot
+from fisheries.data.metadata import SizeStatistics, fit_sizes
+from fisheries.data.transforms import Transform
+from fisheries.schema import InputError
+
+# A worker that has said nothing for this long hangs, and the run ends.
+WORKER_TIMEOUT_S = 120
+
+
+class FisheriesDataModule(pl.LightningDataModule):
+    """Feed one fold: its training part, and its held-out part.
+
+    Args:
+        train: rows of a manifest to train on, indexed by `image_id`.
+        val: rows held out.
+        boxes: box table of all of them.
+        classes: names, in the order of the targets' columns.
+        train_transform: makes a training view.
+        eval_transform: makes a view for validation and prediction.
+        batch_size: images in a batch, for each process.
+        workers: processes that read and transform, 0 for none.
+        seed: of orders and views.
+        balanced: whether each class is drawn as often as any other, with replacement.
+        extra: further training rows, such as pseudo-labels: a manifest with a `weight` and, for each class, a column
+            with its share of the target.
+
+    Raises:
+        InputError: no rows, an image on both sides, an unknown label, or an extra row that is held out.
+    """
+
+    def __init__(
+        self,
+        *,
+        train: pd.DataFrame,
+        val: pd.DataFrame,
+        boxes: pd.DataFrame,
+        classes: Sequence[str],
+        train_transform: Transform,
+        eval_transform: Transform,
+        batch_size: int,
+        workers: int,
+        seed: int,
+        balanced: bool = False,
+        extra: pd.DataFrame | None = None,
+    ) -> None:
+        super().__init__()
+        _check_apart(train, val, extra)
+        self.classes = list(classes)
+        self.boxes = boxes
+        self.val = val
+        self.sizes: SizeStatistics = fit_sizes(train)
+        self.eval_transform = eval_transform
+        self.batch_size, self.workers, self.seed, self.balanced = batch_size, workers, seed, balanced
+        targets, weights = one_hot(train["label"], self.classes), np.ones(len(train), dtype=np.float32)
+        if extra is not None:
+            train = pd.concat([train, extra])
+            targets = np.concatenate([targets, extra[self.classes].to_numpy(dtype=np.float32)])
+            weights = np.concatenate([weights, extra["weight"].to_numpy(dtype=np.float32)])
+        self.class_counts = targets.sum(axis=0)  # (C,)
+        self.train_set = FishDataset(
+            train,
+            targets=targets,
+            weights=weights,
+            boxes=boxes,
+            sizes=self.sizes,
+            transform=train_transform,
+            seed=seed,
+        )
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Return the training batches; the order and views of an epoch depend on the seed and its number alone."""
+        trainer = self.trainer
+        if trainer is None:
+            raise RuntimeError("train_dataloader needs a trainer: it tells the epoch")
+        sampler = EpochSampler(
+            lambda: trainer.current_epoch,
+            size=len(self.train_set),
+            seed=self.seed,
+            weights=self._chances() if self.balanced else None,
+            rank=trainer.global_rank,
+            world=trainer.world_size,
+        )
+        # a last batch of one image has no deviation for batch normalization
+        leftover = len(sampler) % self.batch_size == 1 and len(sampler) > 1
+        return _loader(self.train_set, sampler, batch_size=self.batch_size, workers=self.workers, drop_last=leftover)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Return the held-out batches; with several processes each sees all of them, so that scores are exact."""
+        return self.predict_loader(self.val)
+
+    def predict_loader(self, images: pd.DataFrame) -> DataLoader[Batch]:
+        """Return batches of any rows of a manifest, prepared as for validation, see `predict_loader`."""
+        return predict_loader(
+            images,
+            boxes=self.boxes,
+            classes=self.classes,
+            sizes=self.sizes,
+            transform=self.eval_transform,
+            batch_size=self.batch_size,
+            workers=self.workers,
+        )
+
+    def _chances(self) -> NDArray[np.float64]:
+        targets = self.train_set.targets.astype(np.float64)
+        return targets @ (1 / np.maximum(self.class_counts, 1e-12))
+
+
+def predict_loader(
+    images: pd.DataFrame,
+    *,
+    boxes: pd.DataFrame,
+    classes: Sequence[str],
+    sizes: SizeStatistics,
+    transform: Transform,
+    batch_size: int,
+    workers: int,
+) -> DataLoader[Batch]:
+    """Return batches of rows of a manifest, each once and in order; a row with the label "" has the target 0."""
+    dataset = FishDataset(
+        images,
+        targets=one_hot(images["label"], classes),
+        weights=np.ones(len(images), dtype=np.float32),
+        boxes=boxes,
+        sizes=sizes,
+        transform=transform,
+        seed=0,  # such a transform leaves nothing to chance
+    )
+    return _loader(dataset, InOrder(len(images)), batch_size=batch_size, workers=workers)
+
+
+def _loader(
+    dataset: FishDataset, sampler: Sampler[tuple[int, int]], *, batch_size: int, workers: int, drop_last: bool = False
+) -> DataLoader[Batch]:
+    return DataLoader(
+        dataset,  # type: ignore[arg-type]
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        drop_last=drop_last,
+        persistent_workers=workers > 0,
+        timeout=WORKER_TIMEOUT_S if workers else 0,
+    )
+
+
+def _check_apart(train: pd.DataFrame, val: pd.DataFrame, extra: pd.DataFrame | None) -> None:
+    if train.empty or val.empty:
+        raise InputError(f"{len(train)} images to train on and {len(val)} held out: both parts need some")
+    for name, rows in (("training", train), ("extra", extra)):
+        shared = val.index.intersection(rows.index) if rows is not None else []
+        if len(shared):
+            raise InputError(f"{shared[0]!r} is held out and among the {name} rows; {len(shared)} such images")

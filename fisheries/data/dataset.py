@@ -1,0 +1,168 @@
+"""One image at a time: read, transformed, with its target and its box."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset, Sampler
+
+from fisheries.boxes import xywh_px_to_xyxy, xyxy_to_cxcywh
+from fisheries.data.images import read_image
+from fisheries.data.metadata import SizeStatistics
+from fisheries.data.transforms import Transform
+from fisheries.schema import InputError, nearest
+
+
+class FishDataset(Dataset[dict[str, Any]]):
+    """Samples of a `Batch`, without its first dimension.
+
+    Args:
+        images: rows of a manifest, indexed by `image_id`.
+        targets: (N, C) distribution of each row, zeros where the class is not known.
+        weights: (N,) of each row in the loss.
+        boxes: a box table; the largest usable box of an image is its box.
+        sizes: statistics that standardize `image_hw`.
+        transform: makes a view of a photograph.
+        seed: the view of an image depends on (seed, epoch, position) alone, whatever the number of workers.
+    """
+
+    def __init__(
+        self,
+        images: pd.DataFrame,
+        *,
+        targets: NDArray[np.float32],
+        weights: NDArray[np.float32],
+        boxes: pd.DataFrame,
+        sizes: SizeStatistics,
+        transform: Transform,
+        seed: int,
+    ) -> None:
+        hw = images[["height", "width"]].to_numpy(dtype=np.float64)
+        self.image_ids = images.index.tolist()
+        self.paths = images["path"].tolist()
+        self.targets = targets
+        self.weights = weights
+        self.image_hw = sizes.standardize(hw)
+        self.boxes_xyxy = xywh_px_to_xyxy(largest_boxes(boxes, images.index), hw)  # (N, 4), NaN without a box
+        self.transform = transform
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+        """Return the sample at `key` = (epoch, position)."""
+        epoch, position = key
+        box = self.boxes_xyxy[position]
+        view = self.transform(
+            read_image(self.paths[position]),
+            None if np.isnan(box).any() else box,
+            int(np.random.SeedSequence([self.seed, epoch, position]).generate_state(1)[0]),
+        )
+        has_box = view.box_xyxy is not None
+        return {
+            "image": torch.from_numpy(np.ascontiguousarray(view.image.transpose(2, 0, 1))),
+            "image_hw": torch.from_numpy(self.image_hw[position]),
+            "target": torch.from_numpy(self.targets[position]),
+            "weight": torch.tensor(self.weights[position]),
+            "box_cxcywh": _to_cxcywh(view.box_xyxy),
+            "has_box": torch.tensor(float(has_box)),
+            "image_id": self.image_ids[position],
+        }
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Positions in the order of an epoch, each with its epoch's number.
+
+    The order depends on (seed, epoch) alone, so that a resumed run sees what the uninterrupted one would have seen.
+
+    Args:
+        epoch: tells the number of the epoch that begins.
+        size: how many positions there are.
+        seed: of the order.
+        weights: (size,) chances of being drawn, with replacement; without them each position is drawn once.
+        rank: which of `world` processes this is; each takes every `world`-th position, padded to equal counts.
+        world: how many processes there are.
+    """
+
+    class Epoch(Protocol):
+        """Tells the number of the epoch that begins."""
+
+        def __call__(self) -> int: ...  # noqa: D102
+
+    def __init__(
+        self,
+        epoch: Epoch,
+        *,
+        size: int,
+        seed: int,
+        weights: NDArray[np.float64] | None = None,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.epoch = epoch
+        self.size = size
+        self.seed = seed
+        self.chances = None if weights is None else weights / weights.sum()
+        self.rank = rank
+        self.world = world
+
+    def __len__(self) -> int:
+        return -(-self.size // self.world)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        epoch = self.epoch()
+        generator = np.random.default_rng([self.seed, epoch])
+        drawn = self.chances is not None
+        order = generator.choice(self.size, self.size, p=self.chances) if drawn else generator.permutation(self.size)
+        padded = np.resize(order, len(self) * self.world)
+        return iter([(epoch, int(position)) for position in padded[self.rank :: self.world]])
+
+
+class InOrder(Sampler[tuple[int, int]]):
+    """Every position once, in order, as epoch 0."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter([(0, position) for position in range(self.size)])
+
+
+def one_hot(labels: pd.Series, classes: Sequence[str]) -> NDArray[np.float32]:
+    """Return the targets (N, C) of class names; "" gives zeros.
+
+    Raises:
+        InputError: a label that is not among `classes`, by name.
+    """
+    unknown = sorted(set(labels) - set(classes) - {""})
+    if unknown:
+        image_id = labels.index[labels == unknown[0]][0]
+        raise InputError(
+            f"{image_id!r} is labeled {unknown[0]!r}{nearest(unknown[0], classes)}; the classes are {', '.join(classes)}"
+        )
+    return (labels.to_numpy()[:, None] == np.array(classes, dtype=object)[None]).astype(np.float32)
+
+
+def largest_boxes(boxes: pd.DataFrame, image_ids: pd.Index) -> NDArray[np.float64]:
+    """Return the largest usable box of each image as pixels (left, top, width, height), (N, 4); NaN where there is none."""
+    usable = boxes[boxes["status"].isin(["ok", "clipped"])]
+    area = usable["box_width"] * usable["box_height"]
+    ordered = usable.iloc[area.to_numpy().argsort(kind="stable")]
+    largest = ordered[~ordered.index.duplicated(keep="last")]
+    # an image without a box is the rule here, not a mistake, so this join may leave gaps
+    return largest.reindex(image_ids)[["left", "top", "box_width", "box_height"]].to_numpy(dtype=np.float64)
+
+
+def _to_cxcywh(box_xyxy: NDArray[np.float64] | None) -> torch.Tensor:
+    if box_xyxy is None:
+        return torch.zeros(4)
+    return torch.from_numpy(xyxy_to_cxcywh(box_xyxy[None])[0].astype(np.float32))

@@ -1,0 +1,132 @@
+"""Augmentations, each moving the box along; the only file that knows albumentations."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import asks the network for news
+import albumentations as A  # noqa: N812
+
+# Less of the box than this left in the picture, and it no longer says where the fish is.
+MIN_VISIBLE = 0.3
+
+
+class View(NamedTuple):
+    """A transformed photograph: `image` (H, W, 3) uint8, and the box's corners in [0, 1] or None."""
+
+    image: NDArray[np.uint8]
+    box_xyxy: NDArray[np.float64] | None
+
+
+class Transform:
+    """Steps of albumentations that move a box along, and give the same view for the same seed.
+
+    A class, because workers must be able to pickle it.
+    """
+
+    def __init__(self, steps: list[A.BasicTransform]) -> None:
+        boxes = A.BboxParams(
+            format="albumentations",
+            label_fields=["row"],
+            clip=True,
+            filter_invalid_bboxes=True,
+            min_visibility=MIN_VISIBLE,
+        )
+        self.compose = A.Compose(steps, bbox_params=boxes)
+
+    def __call__(self, image: NDArray[np.uint8], box_xyxy: NDArray[np.float64] | None, seed: int) -> View:
+        """Return the view of `image` (H, W, 3) and its box (4,) in [0, 1], or None, that `seed` stands for."""
+        # each worker has the same generator, and repeats it every epoch, unless every sample is seeded
+        self.compose.set_random_seed(seed)
+        given = [] if box_xyxy is None else [box_xyxy.tolist()]
+        result = self.compose(image=image, bboxes=given, row=[0] * len(given))
+        kept = [np.asarray(box, dtype=np.float64)[:4] for box in result["bboxes"]]
+        return View(result["image"], kept[0] if kept else None)
+
+
+def eval_transform(*, image_hw: tuple[int, int]) -> Transform:
+    """Shrink to (height, width) with antialiasing, and nothing else."""
+    return Transform([_resize(image_hw)])
+
+
+def train_transform(
+    *,
+    image_hw: tuple[int, int],
+    hflip: float = 0.0,
+    vflip: float = 0.0,
+    rotate_deg: float = 0.0,
+    zoom: float = 0.0,
+    shift: float = 0.0,
+    shear_deg: float = 0.0,
+    brightness: float = 0.0,
+    contrast: float = 0.0,
+    saturation: float = 0.0,
+    hue: float = 0.0,
+    gray: float = 0.0,
+    blur: float = 0.0,
+    noise: float = 0.0,
+    erase: float = 0.0,
+) -> Transform:
+    """Shrink, then change the photograph at random; 0 switches a change off.
+
+    Args:
+        image_hw: height and width of the result.
+        hflip: probability of a mirror image.
+        vflip: probability of a picture upside down.
+        rotate_deg: largest turn to either side.
+        zoom: 0.2 scales by 0.8 to 1.2.
+        shift: largest move to any side, as a share of the picture.
+        shear_deg: largest slant.
+        brightness: 0.3 scales by 0.7 to 1.3.
+        contrast: likewise.
+        saturation: likewise.
+        hue: largest change, as a share of the color circle; at most 0.5.
+        gray: probability of a picture without color.
+        blur: probability of a soft picture.
+        noise: probability of a grainy picture.
+        erase: probability of up to six dark patches over the picture.
+    """
+    steps: list[A.BasicTransform] = [_resize(image_hw)]
+    if hflip:
+        steps.append(A.HorizontalFlip(p=hflip))
+    if vflip:
+        steps.append(A.VerticalFlip(p=vflip))
+    if rotate_deg or zoom or shift or shear_deg:
+        steps.append(
+            A.Affine(
+                rotate=(-rotate_deg, rotate_deg),
+                scale=(1 - zoom, 1 + zoom),
+                translate_percent=(-shift, shift),
+                shear=(-shear_deg, shear_deg),
+                border_mode=cv2.BORDER_REFLECT_101,
+                p=1.0,
+            )
+        )
+    if brightness or contrast or saturation or hue:
+        steps.append(A.ColorJitter(_around_one(brightness), _around_one(contrast), _around_one(saturation), hue, p=1.0))
+    if gray:
+        steps.append(A.ToGray(p=gray))
+    if blur:
+        steps.append(A.GaussianBlur(blur_limit=(3, 5), p=blur))
+    if noise:
+        steps.append(A.GaussNoise(std_range=(0.01, 0.06), p=noise))
+    if erase:
+        steps.append(
+            A.CoarseDropout(
+                num_holes_range=(1, 6), hole_height_range=(0.05, 0.2), hole_width_range=(0.05, 0.2), p=erase
+            )
+        )
+    return Transform(steps)
+
+
+def _resize(image_hw: tuple[int, int]) -> A.Resize:
+    return A.Resize(*image_hw, interpolation=cv2.INTER_LINEAR, area_for_downscale="image")
+
+
+def _around_one(amount: float) -> tuple[float, float]:
+    return (max(0.0, 1 - amount), 1 + amount)

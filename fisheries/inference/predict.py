@@ -1,0 +1,72 @@
+"""From a network and batches to prediction tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from fisheries.batch import Batch
+from fisheries.boxes import clip_xywh_px, cxcywh_to_xywh_px
+from fisheries.inference.scoring import constant_predictions
+from fisheries.schema import KEY
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a network says of images, both tables indexed by `image_id` in the order predicted."""
+
+    probabilities: pd.DataFrame  # (N, C) one column a class, rows sum to 1
+    boxes_cxcywh: pd.DataFrame | None  # (N, 4) in the picture's [0, 1], or None without a box head
+
+
+@torch.inference_mode()
+def predict(net: nn.Module, batches: Iterable[Batch], *, classes: Sequence[str], device: torch.device) -> Predictions:
+    """Predict every image of `batches`.
+
+    Args:
+        net: maps images and standardized sizes to outputs by name, such as `FishNet`; left in evaluation mode.
+        batches: as made by `FisheriesDataModule.predict_loader`.
+        classes: names of the columns.
+        device: to predict on.
+    """
+    net.to(device).eval()
+    image_ids: list[str] = []
+    rows, boxes = [np.empty((0, len(classes)))], []
+    for batch in batches:
+        outputs = net(batch["image"].to(device, non_blocking=True), batch["image_hw"].to(device))
+        image_ids += batch["image_id"]
+        # in float64 a confident answer keeps its small probabilities, and rows sum to 1
+        rows.append(outputs["logits"].double().softmax(dim=1).cpu().numpy())
+        if "box_cxcywh" in outputs:
+            boxes.append(outputs["box_cxcywh"].double().cpu().numpy())
+    index = pd.Index(image_ids, name=KEY)
+    probabilities = pd.DataFrame(np.concatenate(rows), index=index, columns=list(classes))
+    if not boxes:
+        return Predictions(probabilities, None)
+    return Predictions(probabilities, pd.DataFrame(np.concatenate(boxes), index=index, columns=["cx", "cy", "w", "h"]))
+
+
+def mean_predictions(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Average prediction tables of the same images, joined by `image_id`; rows of the result sum to 1."""
+    first = tables[0]
+    total = sum(table.loc[first.index, first.columns] for table in tables)
+    return total.div(total.sum(axis=1), axis=0)
+
+
+def box_table(boxes_cxcywh: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
+    """Turn predicted boxes into a box table in frame pixels, cut at the frame's edges; see `schema.BOXES`."""
+    hw = manifest.loc[boxes_cxcywh.index, ["height", "width"]].to_numpy(dtype=np.float64)
+    xywh_px = clip_xywh_px(cxcywh_to_xywh_px(boxes_cxcywh.to_numpy(), hw), hw)
+    table = pd.DataFrame(xywh_px, index=boxes_cxcywh.index, columns=["left", "top", "box_width", "box_height"])
+    return table.assign(source="model", status=np.where((xywh_px[:, 2:] > 0).all(axis=1), "ok", "empty"))
+
+
+def with_prior(probabilities: pd.DataFrame, image_ids: pd.Index, prior: pd.Series) -> pd.DataFrame:
+    """Return predictions for all of `image_ids`, the prior for those that could not be read and predicted."""
+    rest = constant_predictions(prior, image_ids.difference(probabilities.index))
+    return pd.concat([probabilities, rest]).loc[image_ids]

@@ -1,0 +1,110 @@
+"""What happens at the edges of epochs and steps."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from rich.console import Console
+
+from fisheries.batch import Batch
+from fisheries.schema import InputError, write_atomic
+
+BEST = "best.ckpt"
+LAST = "last.ckpt"
+EPOCHS = "epochs.csv"
+MONITOR = "val/log_loss"
+
+
+class StepSeed(Callback):
+    """Seed every generator from (seed, epoch, step, rank), so that a resumed run drops out what the other would have."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Batch, index: int) -> None:
+        """Seed torch, NumPy and random before the step."""
+        key = [self.seed, trainer.current_epoch, index, trainer.global_rank]
+        state = int(np.random.SeedSequence(key).generate_state(1)[0])
+        torch.manual_seed(state)
+        np.random.seed(state)  # noqa: NPY002 - others' code may use it
+        random.seed(state)
+
+
+class FiniteLoss(Callback):
+    """Stop before a loss that is not a number reaches the weights."""
+
+    def on_before_backward(self, trainer: pl.Trainer, module: pl.LightningModule, loss: torch.Tensor) -> None:
+        """Check the loss.
+
+        Raises:
+            InputError: the loss is not finite; names step and learning rate.
+        """
+        if not torch.isfinite(loss):
+            lr = trainer.optimizers[0].param_groups[0]["lr"]
+            raise InputError(
+                f"the loss is {float(loss)} in epoch {trainer.current_epoch}, step {trainer.global_step}, at learning "
+                f"rate {lr:.2g}: try a lower optimizer.lr, or trainer.precision=32-true; {LAST} is the last good state"
+            )
+
+
+class EpochTable(Callback):
+    """Append an epoch's metrics to a CSV, and say them in a line."""
+
+    def __init__(self, path: Path, *, console: Console) -> None:
+        self.path = path
+        self.console = console
+        self.started_s = time.perf_counter()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self.started_s = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Write the row; rows that a resumed run repeats are replaced."""
+        if not trainer.is_global_zero:
+            return
+        metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        seconds = time.perf_counter() - self.started_s
+        lr = trainer.optimizers[0].param_groups[0]["lr"]
+        row = pd.DataFrame([{"epoch": trainer.current_epoch, "seconds": round(seconds, 2), "lr": lr, **metrics}])
+        if self.path.is_file():
+            earlier = pd.read_csv(self.path)
+            row = pd.concat([earlier[earlier["epoch"] < trainer.current_epoch], row])
+        write_atomic(self.path, row.to_csv(index=False).encode())
+        self.console.print(_line(trainer, metrics, seconds))
+
+
+def checkpoints(folder: Path, *, monitor: bool) -> list[ModelCheckpoint]:
+    """Return callbacks that keep the last epoch's state and, if `monitor`, the weights with the best held-out log loss.
+
+    Two of them, since one that monitors does not refresh its last checkpoint unless the score improves.
+    """
+    last: dict[str, Any] = {"filename": Path(LAST).stem, "save_top_k": 1, "enable_version_counter": False}
+    callbacks = [ModelCheckpoint(folder, **last, save_on_train_epoch_end=True)]
+    if monitor:
+        callbacks.append(
+            ModelCheckpoint(
+                folder,
+                filename=Path(BEST).stem,
+                monitor=MONITOR,
+                mode="min",
+                save_weights_only=True,
+                enable_version_counter=False,
+            )
+        )
+    return callbacks
+
+
+def _line(trainer: pl.Trainer, metrics: dict[str, float], seconds: float) -> str:
+    names = {"train/loss": "loss", MONITOR: "held-out log loss", "val/accuracy": "accuracy", "val/box_iou": "box IoU"}
+    values = [f"{text} {metrics[name]:.3f}" for name, text in names.items() if name in metrics]
+    of = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
+    return f"  epoch {trainer.current_epoch + 1}{of}  {'  '.join(values)}  {seconds:.1f} s"

@@ -1,0 +1,106 @@
+"""Loggers; the only file that knows wandb."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from rich.console import Console
+
+# After this, a run goes on offline rather than wait for a server that does not answer.
+INIT_TIMEOUT_S = 20
+
+
+def create_logger(
+    name: str,
+    *,
+    folder: Path,
+    run_name: str,
+    console: Console,
+    project: str = "",
+    entity: str | None = None,
+    group: str | None = None,
+    tags: Sequence[str] = (),
+    offline: bool = False,
+) -> Logger | bool:
+    """Make a logger.
+
+    Args:
+        name: "csv", "wandb", or "none".
+        folder: of the fold; everything is written there.
+        run_name: in wandb the group of its folds, unless `group` is given.
+        console: where to say that wandb is offline, and how to send the run later.
+        project: of wandb; entity, group and tags likewise.
+        entity: see project.
+        group: see project.
+        tags: see project.
+        offline: whether wandb keeps everything in the folder. Without a key it does so anyway, and `WANDB_MODE` wins
+            over both; it never asks, and waits 20 seconds at most for its server.
+    """
+    if name == "none":
+        return False
+    if name == "csv":
+        return CSVLogger(folder, name="logs")
+    return _wandb_logger(
+        folder, run_name, console, project=project, entity=entity, group=group, tags=tags, offline=offline
+    )
+
+
+def close_loggers(trainer: pl.Trainer) -> None:
+    """End what a logger holds open, so that the next fold or job of a sweep starts one of its own."""
+    for logger in trainer.loggers:
+        logger.finalize("success")
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()
+
+
+def _wandb_logger(
+    folder: Path,
+    run_name: str,
+    console: Console,
+    *,
+    project: str,
+    entity: str | None,
+    group: str | None,
+    tags: Sequence[str],
+    offline: bool,
+) -> Logger:
+    import wandb
+
+    # artifacts would be staged in the home folder
+    for variable in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
+        os.environ.setdefault(variable, str(folder.resolve()))
+
+    def init(mode: Literal["online", "offline", "disabled", "shared"] | None) -> wandb.Run:
+        return wandb.init(
+            project=project,
+            entity=entity,
+            group=group or run_name,
+            name=f"{run_name}-{folder.name}",
+            tags=list(tags),
+            dir=str(folder),
+            mode=mode,
+            settings=wandb.Settings(init_timeout=INIT_TIMEOUT_S, silent=True),
+        )
+
+    if os.environ.get("WANDB_MODE"):
+        return WandbLogger(experiment=init(None))
+    online = not offline and _has_key()
+    if online:
+        try:
+            return WandbLogger(experiment=init("online"))
+        except (wandb.errors.Error, OSError) as error:
+            console.print(f"  wandb can't be reached ({str(error).splitlines()[0]}): going on offline")
+    run = init("offline")
+    console.print(f"  wandb is offline; send the run later with: wandb sync {folder}/wandb/offline-run-*")
+    return WandbLogger(experiment=run)
+
+
+def _has_key() -> bool:
+    import wandb
+
+    return bool(os.environ.get("WANDB_API_KEY") or wandb.api.api_key)

@@ -1,0 +1,78 @@
+"""The Lightning module: one body for training and validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from fisheries.batch import Batch
+from fisheries.training.losses import FishLoss
+from fisheries.training.metrics import step_metrics
+
+
+class FishModule(pl.LightningModule):
+    """Train `net` on batches.
+
+    Args:
+        net: maps `image` and `image_hw` of a batch to outputs by name, such as `FishNet`.
+        loss: maps outputs and a batch to losses by name, of which `loss` is minimized.
+        optimizer: makes the optimizer of a network.
+        schedule: makes the schedule of an optimizer and a number of steps.
+        provenance: texts kept in every checkpoint, such as the hash of the folds.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        loss: FishLoss,
+        *,
+        optimizer: Callable[[nn.Module], Optimizer],
+        schedule: Callable[[Optimizer, int], LRScheduler],
+        provenance: Mapping[str, str],
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.loss = loss
+        self.create_optimizer = optimizer
+        self.create_schedule = schedule
+        self.provenance = dict(provenance)
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """Return the loss of a training batch."""
+        return self._step(batch, "train")
+
+    def validation_step(self, batch: Batch, index: int) -> Tensor:
+        """Return the loss of a held-out batch."""
+        return self._step(batch, "val")
+
+    def _step(self, batch: Batch, stage: str) -> Tensor:
+        outputs = self.net(batch["image"], batch["image_hw"])
+        losses = self.loss(outputs, batch)
+        images = len(batch["image_id"])
+        measured = {name: (value, images) for name, value in losses.items()}
+        if "box_mse" in losses:
+            # a mean over the images that have a box, of which a batch may have none
+            measured["box_mse"] = (losses["box_mse"], int(batch["has_box"].sum()))
+        measured |= step_metrics(outputs, batch)
+        for name, (value, count) in measured.items():
+            if count:
+                self.log(
+                    f"{stage}/{name}", value.detach(), on_step=False, on_epoch=True, batch_size=count, sync_dist=True
+                )
+        return losses["loss"]
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Make the optimizer and its schedule, stepped after every batch."""
+        optimizer = self.create_optimizer(self.net)
+        schedule = self.create_schedule(optimizer, int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep with the weights what they were trained on."""
+        checkpoint["fisheries"] = self.provenance
