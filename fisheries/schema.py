@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
 import hashlib
 import os
@@ -88,6 +89,8 @@ def write_table(table: pd.DataFrame, path: Path | str) -> Path:
     """Write `table` with its index as `image_id`; numbers keep every digit, and a reader never sees half a file."""
     path = Path(path)
     text = table.to_csv(index_label=KEY, lineterminator="\n")
+    if "\r" in text:  # ends a line for readers, but pandas quotes only what ends its own
+        text = table.to_csv(index_label=KEY, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     write_atomic(path, text.encode())
     return path
 

@@ -1,0 +1,352 @@
+"""The only place where configuration becomes objects, and where a run's folder becomes networks again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import Callback, RichProgressBar
+from rich.console import Console
+from timm.optim._optim_factory import create_optimizer_v2
+
+from fisheries.config import plain, read_config
+from fisheries.data import synthetic
+from fisheries.data.datamodule import FisheriesDataModule
+from fisheries.data.manifest import load_or_scan
+from fisheries.data.metadata import SizeStatistics
+from fisheries.data.splits import usable_images
+from fisheries.data.transforms import Transform, eval_transform, train_transform
+from fisheries.models.backbones import Backbone, create_backbone, load_weights
+from fisheries.models.fishnet import FishNet
+from fisheries.schema import InputError, write_atomic
+from fisheries.training.callbacks import BEST, EPOCHS, LAST, EpochTable, FiniteLoss, StepSeed, checkpoints
+from fisheries.training.loggers import create_logger
+from fisheries.training.losses import FishLoss
+from fisheries.training.module import FishModule
+from fisheries.training.schedules import create_schedule
+
+SIZES = "sizes.json"
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run learns from: tables, and the names of the classes."""
+
+    root: Path
+    manifest: pd.DataFrame
+    boxes: pd.DataFrame
+    classes: list[str]
+
+
+@dataclass(frozen=True)
+class TrainedFold:
+    """One fold's network with what is needed to feed it."""
+
+    number: int
+    net: FishNet
+    sizes: SizeStatistics
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run's networks and how their images are prepared."""
+
+    config: DictConfig
+    classes: list[str]
+    transform: Transform
+    folds: list[TrainedFold]
+
+
+def load_material(config: DictConfig, *, console: Console) -> Material:
+    """Scan the photographs, or reuse the tables of an earlier scan; draw the embedded boats if they are not there.
+
+    Raises:
+        InputError: no photographs, unknown class names, unusable box files or boats.
+    """
+    data = config.data
+    root = Path(data.root) if data.root is not None else _draw_synthetic(data.synth, console=console)
+    key = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]
+    manifest, boxes = load_or_scan(
+        root,
+        annotations=None if data.annotations is None else [Path(file) for file in data.annotations],
+        boats=None if data.boats is None else Path(data.boats),
+        no_fish=data.no_fish or "",
+        tables_dir=Path(config.tables_dir) / f"{root.name}-{key}",
+        progress=console.is_terminal,
+    )
+    found = sorted(set(usable_images(manifest)["label"]))
+    classes = list(data.classes) if data.classes is not None else found
+    unknown = [name for name in found if name not in classes]
+    if unknown:
+        raise InputError(
+            f"{root}: train/{unknown[0]} is no class of data.classes={classes}: rename it, or add it there"
+        )
+    if len(classes) < 2:
+        raise InputError(f"{root}: {len(found)} classes with usable images under train/, expected at least 2")
+    return Material(root, manifest, boxes, classes)
+
+
+def create_net(
+    model: DictConfig, *, classes: int, sizes: SizeStatistics, console: Console, trained: bool = False
+) -> FishNet:
+    """Build the network.
+
+    Args:
+        model: the configuration's `model`.
+        classes: how many there are.
+        sizes: of the training fold.
+        console: where to say which weights were loaded.
+        trained: whether a checkpoint fills it next, so that no other weights are needed.
+
+    Raises:
+        BackboneError: see `create_backbone` and `load_weights`.
+    """
+    pretrained = model.pretrained and model.weights is None and not trained
+    backbone = create_backbone(
+        model.backbone,
+        pretrained=pretrained,
+        mean=plain(model.mean),
+        std=plain(model.std),
+        options=plain(model.options),
+    )
+    if model.weights is not None and not trained:
+        console.print(f"  {model.weights}: {load_weights(backbone, model.weights)}")
+    return assemble_net(backbone, model, classes=classes, sizes=sizes)
+
+
+def assemble_net(backbone: Backbone, model: DictConfig, *, classes: int, sizes: SizeStatistics) -> FishNet:
+    """Put the heads of the configuration's `model` on a backbone."""
+    return FishNet(
+        backbone,
+        classes=classes,
+        head=model.head,
+        dropout=model.dropout,
+        metadata=model.metadata,
+        known_hw=torch.from_numpy(sizes.known_standardized()),
+        predict_box=model.predict_box,
+    )
+
+
+def create_datamodule(
+    config: DictConfig, material: Material, folds: pd.DataFrame, *, fold: int, extra: pd.DataFrame | None = None
+) -> FisheriesDataModule:
+    """Divide the material into the fold's two sides and feed them."""
+    held_out = folds["fold"] == fold
+    return FisheriesDataModule(
+        train=material.manifest.loc[folds.index[~held_out]],
+        val=material.manifest.loc[folds.index[held_out]],
+        boxes=material.boxes,
+        classes=material.classes,
+        train_transform=train_transform(image_hw=_image_hw(config), **plain(config.transform)),
+        eval_transform=eval_transform(image_hw=_image_hw(config)),
+        batch_size=config.data.batch_size,
+        workers=config.data.workers,
+        seed=config.seed,
+        balanced=config.data.balanced,
+        extra=extra,
+    )
+
+
+def create_module(
+    config: DictConfig, net: FishNet, datamodule: FisheriesDataModule, *, provenance: Mapping[str, str]
+) -> FishModule:
+    """Put loss, optimizer and schedule around a network."""
+    loss = FishLoss(
+        class_weights=_class_weights(config.loss.class_weights, datamodule),
+        label_smoothing=config.loss.label_smoothing,
+        box_weight=config.loss.box_weight,
+        box_unit_px=config.loss.box_unit_px,
+    )
+    optimizer = config.optimizer
+    return FishModule(
+        net,
+        loss,
+        optimizer=partial(
+            create_optimizer_v2,
+            opt=optimizer.name,
+            lr=optimizer.lr,
+            weight_decay=optimizer.weight_decay,
+            momentum=optimizer.momentum,
+        ),
+        schedule=lambda opt, steps: create_schedule(
+            opt, name=config.schedule.name, warmup=config.schedule.warmup, total_steps=steps
+        ),
+        provenance=provenance,
+    )
+
+
+def create_trainer(config: DictConfig, folder: Path, *, run_name: str, console: Console) -> pl.Trainer:
+    """Make Lightning's trainer, writing into `folder`.
+
+    Raises:
+        InputError: more GPUs asked for than there are, or an argument that Lightning refuses.
+    """
+    _quieten()
+    arguments: dict[str, Any] = plain(config.trainer)
+    gpus = arguments.pop("gpus")
+    arguments |= devices(gpus, accelerator=arguments["accelerator"], devices=arguments["devices"])
+    bar = arguments.pop("enable_progress_bar")
+    callbacks: list[Callback] = [StepSeed(config.seed), FiniteLoss()]
+    if not arguments["fast_dev_run"]:
+        callbacks.append(EpochTable(folder / EPOCHS, console=console))
+        callbacks += checkpoints(folder, monitor=arguments["limit_val_batches"] != 0)
+    bar = console.is_terminal if bar is None else bar
+    if bar:
+        callbacks.append(RichProgressBar(leave=False))
+    try:
+        return pl.Trainer(
+            **arguments,
+            enable_progress_bar=bar,
+            callbacks=callbacks,
+            logger=create_logger(**plain(config.logger), folder=folder, run_name=run_name, console=console),
+            default_root_dir=folder,
+            use_distributed_sampler=False,  # ours gives each process its own share, the same whatever their number
+        )
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        raise InputError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def devices(gpus: int | str | list[int] | None, *, accelerator: str | None, devices: Any) -> dict[str, Any]:
+    """Turn `trainer.gpus` into Lightning's accelerator and devices.
+
+    Args:
+        gpus: 0 for the CPU, a count, a list of numbers, "auto" for what is there, None for the other two arguments.
+        accelerator: Lightning's argument.
+        devices: Lightning's argument.
+
+    Raises:
+        InputError: both are given, there are fewer GPUs, or `gpus` is none of these.
+    """
+    if gpus is None:
+        if accelerator is None and devices is None:
+            return {"accelerator": "cpu", "devices": 1}
+        return {"accelerator": accelerator or "auto", "devices": "auto" if devices is None else devices}
+    if accelerator is not None or devices is not None:
+        raise InputError(
+            f"trainer.gpus={gpus} together with trainer.accelerator or trainer.devices: give one or the other"
+        )
+    there = torch.cuda.device_count() or int(torch.backends.mps.is_available())
+    wanted = there if gpus == "auto" else gpus
+    if isinstance(wanted, bool) or not isinstance(wanted, int | list) or (isinstance(wanted, int) and wanted < 0):
+        raise InputError(f"trainer.gpus={gpus!r}: expected a count, 0 for the CPU, a list such as [0,1], or auto")
+    highest = max([number + 1 for number in wanted], default=0) if isinstance(wanted, list) else wanted
+    if highest > there:
+        raise InputError(
+            f"trainer.gpus={gpus}: this machine has {there or 'no'} GPU{'s' if there != 1 else ''}; trainer.gpus=0 trains on the CPU"
+        )
+    return {"accelerator": "gpu", "devices": wanted} if wanted else {"accelerator": "cpu", "devices": 1}
+
+
+def device(gpus: int | str) -> torch.device:
+    """Return the device to predict on, see `devices`."""
+    choice = devices(gpus, accelerator=None, devices=None)
+    if choice["accelerator"] == "cpu":
+        return torch.device("cpu")
+    return torch.device("cuda" if torch.cuda.is_available() else "mps")
+
+
+def fold_dir(run_dir: Path, fold: int) -> Path:
+    """Return where a fold's checkpoints and tables lie."""
+    return run_dir / f"fold-{int(fold)}"
+
+
+def save_sizes(sizes: SizeStatistics, folder: Path) -> None:
+    """Write what a fold's network needs to read image sizes."""
+    write_atomic(folder / SIZES, json.dumps(asdict(sizes)).encode())
+
+
+def load_run(run_dir: Path, *, console: Console) -> TrainedRun:
+    """Rebuild the networks of a run from its configuration and checkpoints; nothing is unpickled.
+
+    Raises:
+        InputError: the folder is no run, or no fold of it has been trained.
+    """
+    config = read_config(run_dir)
+    numbers = sorted(int(path.parent.name.removeprefix("fold-")) for path in run_dir.glob(f"fold-*/{BEST}"))
+    if not numbers:
+        raise InputError(f"{run_dir}: no fold has a {BEST}; train it first, or go on with resume={run_dir}")
+    classes = list(config.data.classes)
+    folds = []
+    for number in numbers:
+        sizes = _read_sizes(fold_dir(run_dir, number))
+        net = create_net(config.model, classes=len(classes), sizes=sizes, console=console, trained=True)
+        load_checkpoint(net, fold_dir(run_dir, number) / BEST)
+        folds.append(TrainedFold(number, net, sizes))
+    return TrainedRun(config, classes, eval_transform(image_hw=_image_hw(config)), folds)
+
+
+def load_checkpoint(net: FishNet, path: Path) -> None:
+    """Fill a network from a checkpoint of ours, without unpickling."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        net.load_state_dict(
+            {name.removeprefix("net."): tensor for name, tensor in state.items() if name.startswith("net.")}
+        )
+    except Exception as error:
+        raise InputError(
+            f"{path}: not a checkpoint of this run's network ({str(error).splitlines()[0][:120]})"
+        ) from error
+
+
+def resume_path(folder: Path) -> Path | None:
+    """Return the last whole checkpoint of a fold, or None if it has not finished an epoch."""
+    path = folder / LAST
+    return path if path.is_file() else None
+
+
+def _draw_synthetic(synth: DictConfig, *, console: Console) -> Path:
+    options = plain(synth)
+    sources = sorted(Path(synthetic.__file__).parent.glob("synthetic*.py"))
+    text = json.dumps(options, sort_keys=True).encode() + b"".join(source.read_bytes() for source in sources)
+    root = Path("data") / f"synthetic-{hashlib.sha256(text).hexdigest()[:8]}"
+    if not root.is_dir():
+        console.print(f"Drawing the embedded boats into {root}")
+        synthetic.draw_competition(root, progress=console.is_terminal, **options)
+    return root
+
+
+def _class_weights(kind: str, datamodule: FisheriesDataModule) -> torch.Tensor | None:
+    if kind == "none":
+        return None
+    counts = torch.from_numpy(datamodule.class_counts)
+    return counts.sum() / (len(counts) * counts.clamp(min=1))
+
+
+def _image_hw(config: DictConfig) -> tuple[int, int]:
+    height, width = config.data.image_hw
+    return int(height), int(width)
+
+
+def _read_sizes(folder: Path) -> SizeStatistics:
+    values = json.loads((folder / SIZES).read_text())
+    return SizeStatistics(
+        mean_hw=tuple(values["mean_hw"]),
+        std_hw=tuple(values["std_hw"]),
+        known_hw=tuple((height, width) for height, width in values["known_hw"]),
+    )
+
+
+def _quieten() -> None:
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*GPU available but not used.*",
+        ".*is smaller than the logging interval.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*find_unused_parameters=True.*",
+        ".*LeafSpec.*is deprecated.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)

@@ -1,0 +1,115 @@
+"""A run's configuration: read, checked and written."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from timm.optim._optim_factory import list_optimizers
+
+from fisheries.data.splits import SPLITS
+from fisheries.schema import InputError, write_atomic
+
+CONFIG = "config.yaml"
+
+
+def check_config(config: DictConfig) -> None:
+    """Check values that would fail late, or not at all, and list everything that is wrong at once.
+
+    Raises:
+        InputError: one line with all of it.
+    """
+    problems = [
+        *_choices(config),
+        *_ranges(config),
+    ]
+    if config.data.root is None and config.data.synth is None:
+        problems.append("data.root is missing: the folder with train/ and test_stg1/ in it")
+    if problems:
+        raise InputError("; ".join(problems))
+
+
+def save_config(config: DictConfig, folder: Path) -> None:
+    """Write the configuration, with every reference resolved."""
+    write_atomic(folder / CONFIG, OmegaConf.to_yaml(config, resolve=True).encode())
+
+
+def read_config(run_dir: Path) -> DictConfig:
+    """Read a run's configuration.
+
+    Raises:
+        InputError: there is none.
+    """
+    path = run_dir / CONFIG
+    if not path.is_file():
+        raise InputError(
+            f"{run_dir}: no {CONFIG} in it; expected the folder of a run, such as runs/2026-01-31_12-00-00-ab12"
+        )
+    config = OmegaConf.load(path)
+    assert isinstance(config, DictConfig)
+    return config
+
+
+def plain(node: Any) -> Any:
+    """Return a node of a configuration as dicts, lists and values; anything else as it is."""
+    return OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig | ListConfig) else node
+
+
+def _choices(config: DictConfig) -> list[str]:
+    choices: dict[str, Sequence[str]] = {
+        "split.name": SPLITS,
+        "model.head": ("linear", "dense"),
+        "model.metadata": ("none", "standardized", "onehot"),
+        "schedule.name": ("constant", "cosine"),
+        "loss.class_weights": ("none", "balanced"),
+        "logger.name": ("csv", "wandb", "none"),
+        "optimizer.name": [str(name) for name in list_optimizers()],
+    }
+    problems = []
+    for key, known in choices.items():
+        value = OmegaConf.select(config, key)
+        if value not in known:
+            near = difflib.get_close_matches(str(value), known, n=1)
+            expected = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(known[:8])}"
+            problems.append(f"{key}={value!r}: {expected}")
+    return problems
+
+
+def _ranges(config: DictConfig) -> list[str]:
+    ranges: dict[str, tuple[float, float, type]] = {
+        "seed": (0, 2**32 - 1, int),
+        "data.batch_size": (1, 1 << 16, int),
+        "data.workers": (0, 256, int),
+        "split.folds": (2, 1000, int),
+        "model.dropout": (0, 0.99, float),
+        "optimizer.lr": (1e-12, 100, float),
+        "optimizer.weight_decay": (0, 10, float),
+        "schedule.warmup": (0, 1, float),
+        "loss.label_smoothing": (0, 0.99, float),
+        "loss.box_weight": (0, 1e6, float),
+        "loss.box_unit_px": (1e-6, 1e6, float),
+        **{f"transform.{name}": (0, 180 if name.endswith("_deg") else 1, float) for name in config.transform},
+        "transform.hue": (0, 0.5, float),
+    }
+    problems = []
+    for key, (low, high, kind) in ranges.items():
+        value = OmegaConf.select(config, key)
+        right = isinstance(value, int) if kind is int else isinstance(value, int | float)
+        if not right or isinstance(value, bool) or not low <= value <= high:
+            problems.append(
+                f"{key}={value!r}: expected {'a whole number' if kind is int else 'a number'} from {low:g} to {high:g}"
+            )
+    sides = plain(config.data.image_hw)
+    if not (
+        isinstance(sides, list)
+        and len(sides) == 2
+        and all(isinstance(side, int) and 16 <= side <= 8192 for side in sides)
+    ):
+        problems.append(f"data.image_hw={sides!r}: expected [height,width] of 16 to 8192 pixels")
+    fold = config.fold
+    if fold != "all" and (isinstance(fold, bool) or not isinstance(fold, int) or not 0 <= fold < config.split.folds):
+        problems.append(f"fold={fold!r}: expected 0 to {config.split.folds - 1}, or all")
+    return problems

@@ -1,0 +1,166 @@
+"""The main job: from a folder of photographs to held-out scores and a submission file."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from lightning_utilities.core.rank_zero import rank_zero_only
+from rich.console import Console
+
+from fisheries import compose
+from fisheries.compose import Material, fold_dir
+from fisheries.config import check_config, save_config
+from fisheries.data.datamodule import FisheriesDataModule
+from fisheries.data.splits import check_folds, make_folds, missing_classes, usable_images
+from fisheries.inference.predict import box_table, predict, with_prior
+from fisheries.inference.scoring import (
+    class_frequencies,
+)
+from fisheries.models.fishnet import FishNet
+from fisheries.results import finish, git_commit
+from fisheries.schema import (
+    BOXES,
+    FOLDS,
+    MANIFEST,
+    OK,
+    TRAIN,
+    read_table,
+    table_hash,
+    write_table,
+)
+from fisheries.training.callbacks import BEST
+from fisheries.training.loggers import close_loggers
+
+
+def run(config: Any, run_dir: Path, *, name: str, console: Console) -> None:
+    """Train, predict, score, and write a submission.
+
+    Args:
+        config: the composed configuration; on resuming, the run's own.
+        run_dir: where everything of the run goes; what is there already is not done again.
+        name: of the run, and of its submission.
+        console: where to say what happens.
+
+    Raises:
+        InputError: something given can't be used.
+        KeyboardInterrupt: Ctrl-C; the last finished epoch is kept.
+    """
+    started_s = time.perf_counter()
+    check_config(config)
+    material, folds = _tables(config, run_dir, console=console)
+    numbers = sorted(folds["fold"].unique()) if config.fold == "all" else [config.fold]
+    for number in numbers:
+        if (fold_dir(run_dir, number) / "oof.csv").is_file():
+            console.print(f"Fold {number}: already trained")
+        else:
+            _train_fold(config, material, folds, number, run_dir, name=name, console=console)
+    if config.trainer.fast_dev_run:
+        console.print("trainer.fast_dev_run: the batches went through; nothing is predicted or written")
+    elif is_main_process():
+        seconds = time.perf_counter() - started_s
+        finish(config, material, folds, numbers, run_dir, name=name, seconds=seconds, console=console)
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that writes, among those that train together."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def _tables(config: Any, run_dir: Path, *, console: Console) -> tuple[Material, pd.DataFrame]:
+    """Return the run's tables, writing them where it is new."""
+    folds_csv = run_dir / "folds.csv"
+    if folds_csv.is_file():
+        manifest = read_table(run_dir / "manifest.csv", MANIFEST)
+        boxes = read_table(run_dir / "boxes.csv", BOXES, unique=False)
+        material = Material(Path(config.data.root), manifest, boxes, list(config.data.classes))
+        folds = read_table(folds_csv, FOLDS)
+    else:
+        material = compose.load_material(config, console=console)
+        folds = make_folds(material.manifest, split=config.split.name, folds=config.split.folds, seed=config.seed)
+        config.data.root, config.data.classes = str(material.root.resolve()), material.classes
+        save_config(config, run_dir)
+        write_table(material.manifest, run_dir / "manifest.csv")
+        write_table(material.boxes, run_dir / "boxes.csv")
+        write_table(folds, folds_csv)
+    check_folds(folds, material.manifest)
+    _describe(material, folds, console=console)
+    return material, folds
+
+
+def _describe(material: Material, folds: pd.DataFrame, *, console: Console) -> None:
+    images = usable_images(material.manifest)
+    test = material.manifest[material.manifest["subset"] != TRAIN]
+    boats, left_out = images["boat"].nunique(), len(images) - len(folds)
+    console.print(
+        f"{material.root}: {len(images)} training images, {len(material.classes)} classes, {boats} boats; {len(test)} test images; "
+        f"{folds['fold'].nunique()} folds, split by {folds['split'].iloc[0]} ({table_hash(folds)})"
+    )
+    unusable = (material.manifest["status"] != OK).sum()
+    if unusable:
+        console.print(f"  {unusable} files can't be used: `fisheries manifest {material.root}` lists them")
+    if left_out:
+        console.print(f"  {left_out} images of unknown boats are in no fold: their boat could be on both sides")
+    for line in missing_classes(folds, images["label"]):
+        console.print(f"  [yellow]{line}[/]: fewer folds (split.folds) may help")
+
+
+def _train_fold(
+    config: Any, material: Material, folds: pd.DataFrame, number: int, run_dir: Path, *, name: str, console: Console
+) -> None:
+    folder = fold_dir(run_dir, number)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    data = compose.create_datamodule(config, material, folds, fold=number)
+    compose.save_sizes(data.sizes, folder)
+    console.print(f"Fold {number}: {config.model.backbone} on {len(data.train_set)} images, {len(data.val)} held out")
+    resume_path = compose.resume_path(folder)
+    net = compose.create_net(
+        config.model, classes=len(material.classes), sizes=data.sizes, console=console, trained=resume_path is not None
+    )
+    provenance = {"folds": table_hash(folds), "manifest": table_hash(material.manifest), "git_commit": git_commit()}
+    module = compose.create_module(config, net, data, provenance=provenance)
+    trainer = compose.create_trainer(config, folder, run_name=name, console=console)
+    fit(trainer, module, data, resume_path=resume_path)
+    if trainer.is_global_zero and not config.trainer.fast_dev_run:
+        if (folder / BEST).is_file():
+            compose.load_checkpoint(net, folder / BEST)
+        else:
+            # without held-out batches nothing says which epoch was best, so it is the last
+            trainer.save_checkpoint(folder / BEST, weights_only=True)
+        _predict_fold(net, data, material, folder, device=trainer.strategy.root_device)
+    close_loggers(trainer)
+
+
+def fit(
+    trainer: pl.Trainer, module: pl.LightningModule, data: FisheriesDataModule, *, resume_path: Path | None
+) -> None:
+    """Train, going on from a checkpoint if there is one.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed; Lightning by itself would exit with code 1.
+    """
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=resume_path, weights_only=True)
+    except SystemExit:
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
+
+
+def _predict_fold(
+    net: FishNet, data: FisheriesDataModule, material: Material, folder: Path, *, device: torch.device
+) -> None:
+    test = material.manifest[material.manifest["subset"] != TRAIN]
+    prior = class_frequencies(material.manifest.loc[data.train_set.image_ids, "label"], material.classes)
+    # the fold counts as trained once oof.csv is there, so it comes last
+    for stem, images in (("test", test), ("oof", data.val)):
+        readable = images[images["status"] == OK]
+        if len(images):
+            predicted = predict(net, data.predict_loader(readable), classes=material.classes, device=device)
+            if predicted.boxes_cxcywh is not None:
+                write_table(box_table(predicted.boxes_cxcywh, material.manifest), folder / f"{stem}_boxes.csv")
+            write_table(with_prior(predicted.probabilities, images.index, prior), folder / f"{stem}.csv")

@@ -1,0 +1,59 @@
+"""One small world of synthetic boats for all tests, and ways to build the pieces of a run on it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["WANDB_MODE"] = "disabled"
+
+import pandas as pd
+import pytest
+
+from fisheries.data.manifest import load_or_scan
+from fisheries.data.synthetic import draw_competition
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A competition of 8 boats and 3 new ones."""
+    root = tmp_path_factory.mktemp("world") / "boats"
+    draw_competition(root, train=96, stage1=12, stage2=18, boats=8, new_boats=3, leak=0.5, seed=3, workers=1)
+    return root
+
+
+@pytest.fixture(scope="session")
+def tables(world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Its manifest and boxes."""
+    folder = tmp_path_factory.mktemp("tables")
+    return load_or_scan(world, annotations=None, boats=None, no_fish="NoF", tables_dir=folder, progress=False)
+
+
+@pytest.fixture
+def train_py(tmp_path: Path, world: Path):
+    """Run train.py as a process in an empty folder, on a network and pictures that are small."""
+
+    def call(
+        *overrides: str, check: bool = True, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        tiny = ["data=folder", f"data.root={world}", "data.image_hw=[32,48]", "data.workers=0", "split.folds=2"]
+        tiny += ["trainer.max_epochs=1", "model.options={widths:[4,8],depths:[1,1]}"]
+        given = {override.split("=")[0] for override in overrides}
+        command = [
+            sys.executable,
+            str(ROOT / "train.py"),
+            *(o for o in tiny if o.split("=")[0] not in given),
+            *overrides,
+        ]
+        answer = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, timeout=240, env={**os.environ, **(env or {})}
+        )
+        assert not check or answer.returncode == 0, answer.stdout + answer.stderr
+        return answer
+
+    return call

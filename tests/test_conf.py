@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from fisheries import cli
+from fisheries.compose import check_config, create_net, devices
+from fisheries.data.metadata import SizeStatistics
+from fisheries.data.transforms import train_transform
+from fisheries.schema import InputError
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+GROUPS = ["data", "experiment", "logger", "model", "optimizer", "schedule", "split", "trainer", "transform"]
+CHOICES = [(group, file.stem) for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
+MODELS = sorted(file.stem for file in (CONF / "model").glob("*.yaml"))
+SIZES = SizeStatistics(mean_hw=(180.0, 320.0), std_hw=(2.0, 3.0), known_hw=((180, 320), (182, 323)))
+QUIET = Console(quiet=True)
+
+
+def composed(*overrides: str):
+    OmegaConf.register_new_resolver("fisheries.run_dir", cli._run_dir, replace=True)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", overrides=list(overrides))
+
+
+def test_every_group_has_at_least_two_members():
+    folders = {folder.name for folder in CONF.iterdir() if folder.is_dir()} - {"hydra", "local"}
+    assert folders == set(GROUPS)
+    assert all(sum(group == of for of, _ in CHOICES) >= 2 for group in GROUPS)
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_choice_composes_and_passes_the_check(group: str, choice: str):
+    needed = {"timm": ["model.backbone=resnet10t"], "folder": ["data.root=x"], "ncfm": ["data.root=x"]}
+    prefix = "+" if group == "experiment" else ""
+    config = composed(f"{prefix}{group}={choice}", *needed.get(choice, []))
+    check_config(config)
+    OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("head", ["linear", "dense"])
+def test_every_model_maps_a_picture_to_logits_and_a_box(model: str, head: str):
+    config = composed(
+        f"model={model}",
+        "model.predict_box=true",
+        "model.metadata=onehot",
+        f"model.head={head}",
+        "model.pretrained=false",
+    )
+    if model == "timm":
+        config.model.backbone = "resnet10t"
+    net = create_net(config.model, classes=8, sizes=SIZES, console=QUIET).eval()
+    side = 96 if model in ("inception_v3", "xception") else 64
+    with torch.inference_mode():
+        outputs = net(torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8), torch.zeros(2, 2))
+    assert outputs["logits"].shape == (2, 8)
+    assert outputs["box_cxcywh"].shape == (2, 4)
+    assert outputs["logits"].isfinite().all()
+
+
+def test_trainer_names_every_argument_of_lightning_but_those_that_are_ours():
+    ours = {"self", "logger", "callbacks", "default_root_dir", "use_distributed_sampler", "enable_checkpointing"}
+    # each would undo what a run promises: its checkpoints, its order of images, its folder
+    ours |= {"barebones", "reload_dataloaders_every_n_epochs", "model_registry", "enable_autolog_hparams"}
+    # there is no test loop, and prediction is ours
+    ours |= {"limit_test_batches", "limit_predict_batches"}
+    known = set(inspect.signature(pl.Trainer.__init__).parameters)
+    assert set(composed().trainer) == (known - ours) | {"gpus"}
+
+
+def test_transform_names_every_argument_of_the_training_transform():
+    known = set(inspect.signature(train_transform).parameters) - {"image_hw"}
+    assert set(composed().transform) == known
+
+
+def test_box_loss_has_the_scale_of_lesson_7():
+    loss = composed().loss
+    assert (loss.box_weight, loss.box_unit_px) == (0.001, 224)
+
+
+def test_everything_that_is_out_of_range_is_listed_at_once():
+    config = composed(
+        "optimizer.lr=-1", "data.batch_size=0", "model.head=dens", "fold=9", "data.image_hw=[3,4]", "split.folds=2.5"
+    )
+    with pytest.raises(InputError) as caught:
+        check_config(config)
+    for part in (
+        "optimizer.lr=-1",
+        "data.batch_size=0",
+        "did you mean 'dense'",
+        "fold=9",
+        "data.image_hw=[3, 4]",
+        "split.folds=2.5",
+    ):
+        assert part in str(caught.value)
+
+
+def test_without_a_choice_it_is_the_cpu():
+    assert devices(None, accelerator=None, devices=None) == {"accelerator": "cpu", "devices": 1}
+
+
+def test_accelerator_and_devices_work_as_in_lightning():
+    assert devices(None, accelerator="cpu", devices=2) == {"accelerator": "cpu", "devices": 2}
+
+
+def test_zero_gpus_is_the_cpu_and_auto_is_what_is_there(monkeypatch: pytest.MonkeyPatch):
+    assert devices(0, accelerator=None, devices=None)["accelerator"] == "cpu"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert devices("auto", accelerator=None, devices=None) == {"accelerator": "gpu", "devices": 3}
+    assert devices([0, 2], accelerator=None, devices=None) == {"accelerator": "gpu", "devices": [0, 2]}
+
+
+@pytest.mark.parametrize(
+    ("gpus", "accelerator", "message"),
+    [
+        (1, None, "trainer.gpus=1: this machine has no GPUs; trainer.gpus=0 trains on the CPU"),
+        ([0], None, "this machine has no GPUs"),
+        (0, "cpu", "trainer.gpus=0 together with trainer.accelerator"),
+        ("two", None, "trainer.gpus='two': expected a count"),
+        (-1, None, "trainer.gpus=-1: expected a count"),
+    ],
+)
+def test_impossible_gpus_are_one_line(gpus, accelerator, message: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(InputError) as caught:
+        devices(gpus, accelerator=accelerator, devices=None)
+    assert message in str(caught.value)

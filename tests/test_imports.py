@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "fisheries"
+BORDER = {"schema", "batch", "boxes"}
+# who may import whom of ours; a room always sees itself
+MAY = {
+    "schema": set(),
+    "batch": set(),
+    "boxes": set(),
+    "data": BORDER,
+    "training": BORDER,
+    "inference": BORDER,
+    "models": set(),
+    "analysis": {"schema", "data"},
+    "compose": {"schema", "data", "models", "training"},
+    "run": BORDER | {"data", "models", "training", "inference", "analysis", "compose"},
+    "cli": BORDER | {"data", "models", "training", "inference", "analysis", "compose", "run"},
+}
+FILES = sorted(file for file in PACKAGE.rglob("*.py") if file.name != "__init__.py")
+
+
+def room_of(file: Path) -> str:
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(file: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: imports are absolute here"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def test_every_room_is_found():
+    assert {room_of(file) for file in FILES} == set(MAY)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_a_room_imports_only_the_rooms_it_may(file: Path):
+    ours = {name.split(".")[1] for name in imported(file) if name.startswith("fisheries.")}
+    assert ours <= MAY[room_of(file)] | {room_of(file)}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_configuration_and_loggers_stay_at_the_edge(file: Path):
+    outer = {name.split(".")[0] for name in imported(file)}
+    if room_of(file) not in ("compose", "cli"):
+        assert not outer & {"hydra", "omegaconf"}
+    if room_of(file) != "compose":
+        assert "wandb" not in outer
+
+
+@pytest.mark.parametrize(
+    "module", ["fisheries.cli", "fisheries.analysis.plots", "fisheries.data.manifest", "fisheries.inference.scoring"]
+)
+def test_tables_and_commands_open_without_torch(module: str):
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
