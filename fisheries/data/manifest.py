@@ -1,0 +1,467 @@
+"""From a folder of photographs to the table of images that everything else starts from."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+from rich.console import Console, Group, RenderableType
+from rich.progress import track
+from rich.table import Column, Table
+from rich.text import Text
+
+from fisheries import schema
+from fisheries.data import annotations as rectangles
+from fisheries.data import images
+from fisheries.schema import OK, TRAIN, InputError, nearest
+
+STATUSES: Mapping[str, str] = {
+    **images.STATUSES,
+    "bad_name": "the name is not valid UTF-8",
+    "no_label": "lies in train/ itself, not in the folder of a class",
+    "conflict": "training images with the same content have different labels",
+    "duplicate": "same content and label as an earlier training image",
+}
+NOTES: Mapping[str, str] = {
+    **images.NOTES,
+    "same_as_train": "same content as a training image",
+    "same_as_test": "same content as a test image, or as another one",
+}
+
+_BARE = ("test", "test_stg1")  # test folders whose ids Kaggle wants without the folder
+_SKIPPED = ("thumbs.db", "desktop.ini", "__macosx")  # and all that starts with a dot
+_RELATIVE = ("duplicate", "conflict", "same_as_train", "same_as_test")  # depend on other files
+_NOT_READ = ("unreadable", "bad_name", "no_label")
+_EXPECTED = "expected a folder that holds train/<class>/ or test*/ with photographs"
+_LISTED = 20
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    parts: tuple[str, ...]  # of the path below DATA_DIR
+    size_bytes: int
+    mtime_ns: int
+
+    @property
+    def subset(self) -> str:
+        return _text(self.parts[0])
+
+    @property
+    def label(self) -> str:
+        return _text(self.parts[1]) if self.subset == TRAIN and len(self.parts) > 2 else ""
+
+
+def scan(data_dir: Path, *, previous: pd.DataFrame | None, workers: int, progress: bool) -> pd.DataFrame:
+    """Read all photographs in `DATA_DIR/train/<class>/**` and `DATA_DIR/test*/**`, each once; nothing is written there.
+
+    An `image_id` is the bare file name in train, test and test_stg1, and `<folder>/<name>` in other test folders; a
+    file in a deeper folder has its relative path for a name. Where ids clash, those of train become `<class>/<name>`,
+    and after that all get the path below `data_dir`.
+
+    Args:
+        data_dir: the folder of the photographs.
+        previous: the table of an earlier scan; a file of the same path, size and time of change is not read again.
+        workers: threads that read and decode.
+        progress: whether to draw a bar on standard error.
+
+    Returns:
+        Columns `schema.MANIFEST` by `image_id`, train first, then by subset and id; `boat` is "" throughout. Its
+        `attrs` hold "empty_classes", class folders without a photograph, and "skipped", the number of hidden files.
+
+    Raises:
+        InputError: neither train nor test folders, no file in them, or a folder that can't be listed.
+    """
+    if workers < 1:
+        raise InputError(f"workers={workers}: expected at least 1")
+    root = _root(data_dir)
+    files, skipped = _list_files(root)
+    empty = _empty_classes(root, files)
+    if not files:
+        raise InputError(f"{data_dir}: no files in train/<class>/ or test*/; {_EXPECTED}")
+    table = _relate(_read_files(files, previous=previous, workers=workers, progress=progress))
+    table = table.sort_index(kind="stable").sort_values("subset", key=_train_first, kind="stable")
+    table.attrs.update(empty_classes=empty, skipped=skipped)
+    return table
+
+
+def attach_boats(manifest: pd.DataFrame, boats_csv: Path) -> pd.DataFrame:
+    """Fill the column `boat` from a CSV with columns `image_id,boat`; "", "-1" and absence mean that it isn't known.
+
+    Raises:
+        InputError: the file is no such table, or none of its ids is in the manifest.
+    """
+    boats = schema.read_table(boats_csv, schema.BOATS)["boat"].str.strip().replace("-1", "")
+    strange = ~boats.index.isin(manifest.index)
+    if strange.all():
+        example = f", such as {boats.index[0]!r}," if len(boats) else ""
+        raise InputError(
+            f"{boats_csv}: none of its {len(boats)} ids{example} is in the manifest; expected ids such as "
+            f"{manifest.index[0]!r}"
+        )
+    lookup = boats.to_dict()
+    _LOG.info("%s: %d ids are not in the manifest", boats_csv, strange.sum())
+    boat = [lookup.get(image_id, "") for image_id in manifest.index]
+    return manifest.assign(boat=pd.Series(boat, manifest.index, dtype="str"))
+
+
+def size_as_boat(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Fill the column `boat` with "<width>x<height>", for want of anything better; "" where the size isn't known."""
+    sizes = manifest["width"].astype(str) + "x" + manifest["height"].astype(str)
+    return manifest.assign(boat=sizes.where(manifest["height"] > 0, ""))
+
+
+def load_or_scan(
+    data_dir: Path,
+    *,
+    annotations: Sequence[Path] | None,
+    boats: Path | None,
+    no_fish: str,
+    tables_dir: Path,
+    progress: bool,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Bring `manifest.csv` and `boxes.csv` in `tables_dir` up to date with a folder of photographs, and return them.
+
+    Args:
+        data_dir: as in `scan`.
+        annotations: JSON files; None for `DATA_DIR/annotations/*.json`, or else `DATA_DIR/*_labels.json`.
+        boats: as in `attach_boats`; None for `DATA_DIR/boats.csv`, and without one each image size is a boat.
+        no_fish: label of the images without fish, or "".
+        tables_dir: outside of `data_dir`; what an earlier scan left there saves reading the same files again.
+        progress: as in `scan`.
+
+    Raises:
+        InputError: as in `scan`, `attach_boats` and `read_annotations`; `tables_dir` lies in `data_dir` or can't be
+            written.
+    """
+    root = _root(data_dir)
+    _make_tables_dir(tables_dir, root)
+    previous = _previous(tables_dir / "manifest.csv")
+    manifest = scan(data_dir, previous=previous, workers=max(4, os.cpu_count() or 1), progress=progress)
+    if boats is None and (root / "boats.csv").is_file():
+        boats = root / "boats.csv"
+    manifest = size_as_boat(manifest) if boats is None else attach_boats(manifest, boats)
+    files = _annotation_files(root) if annotations is None else annotations
+    boxes = rectangles.read_annotations(files, manifest, no_fish)
+    write_tables(manifest, boxes, tables_dir)
+    return manifest, boxes
+
+
+def write_tables(manifest: pd.DataFrame, boxes: pd.DataFrame, folder: Path) -> None:
+    """Write `manifest.csv` and `boxes.csv` into `folder`."""
+    schema.write_table(manifest, folder / "manifest.csv")
+    schema.write_table(boxes, folder / "boxes.csv")
+
+
+def summary(manifest: pd.DataFrame, boxes: pd.DataFrame) -> Group:
+    """Return what there is and what can't be used, to be printed with rich."""
+    words = {
+        "size": (_sizes(manifest), {}),
+        "images": (manifest["status"], STATUSES),
+        "notes": (manifest["notes"].str.split().explode().dropna(), NOTES),
+        "rectangles": (boxes["status"], rectangles.STATUSES),
+    }
+    parts: list[RenderableType] = [_class_table(manifest, boxes)]
+    parts += [_count_table(title, column, meanings) for title, (column, meanings) in words.items() if len(column)]
+    parts += _unusable_lines(manifest)
+    if manifest.attrs.get("skipped"):
+        parts.append(Text(f"{manifest.attrs['skipped']} hidden files were skipped"))
+    return Group(*parts)
+
+
+def _root(data_dir: Path) -> Path:
+    if not data_dir.is_dir():
+        raise InputError(f"{data_dir}: no such folder; {_EXPECTED}")
+    root = data_dir.resolve()
+    if not _is_utf8(str(root)):
+        raise InputError(f"{_text(str(root))}: the name is not valid UTF-8; rename the folder")
+    if not _subsets(root):
+        others = [folder.name for folder in _folders(root) if folder.name != TRAIN]
+        hint = nearest(TRAIN, others) or nearest("test", others) or nearest("test_stg1", others)
+        raise InputError(f"{data_dir}: no folder train/<class>/ or test*/{hint}; {_EXPECTED}")
+    return root
+
+
+def _subsets(root: Path) -> list[Path]:
+    return [
+        folder
+        for folder in _folders(root)
+        if folder.name.startswith("test") or (folder.name == TRAIN and _folders(folder))
+    ]
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_skipped(path.name))
+    except OSError as error:
+        raise InputError(f"{folder}: can't be listed ({error.strerror}); expected a readable folder") from error
+
+
+def _list_files(root: Path) -> tuple[list[_File], int]:
+    """Return all files of the subsets, and how many were skipped."""
+    paths: list[Path] = []
+    skipped = 0
+    waiting = [(folder, frozenset[Path]()) for folder in _subsets(root)]
+    while waiting:
+        folder, above = waiting.pop()
+        if folder.resolve() in above:  # a link to a folder that it lies in
+            continue
+        above |= {folder.resolve()}
+        for path, is_folder in _entries(folder):
+            if _is_skipped(path.name):
+                skipped += 1
+            elif is_folder:
+                waiting.append((path, above))
+            else:
+                paths.append(path)
+    return [_file(path, root) for path in sorted(paths)], skipped
+
+
+def _entries(folder: Path) -> list[tuple[Path, bool]]:
+    try:
+        with os.scandir(folder) as entries:
+            return [(Path(entry.path), entry.is_dir()) for entry in entries]
+    except OSError as error:
+        raise InputError(f"{folder}: can't be listed ({error.strerror}); expected a readable folder") from error
+
+
+def _file(path: Path, root: Path) -> _File:
+    try:
+        facts = path.stat()
+    except OSError:  # a broken link
+        return _File(path=path, parts=path.relative_to(root).parts, size_bytes=0, mtime_ns=0)
+    return _File(path=path, parts=path.relative_to(root).parts, size_bytes=facts.st_size, mtime_ns=facts.st_mtime_ns)
+
+
+def _empty_classes(root: Path, files: Sequence[_File]) -> list[str]:
+    classes = [_text(folder.name) for folder in _folders(root / TRAIN)] if (root / TRAIN).is_dir() else []
+    empty = sorted(set(classes) - {file.label for file in files})
+    for name in empty:
+        _LOG.warning("%s: class %r has no photographs", root / TRAIN, name)
+    return empty
+
+
+def _read_files(files: Sequence[_File], *, previous: pd.DataFrame | None, workers: int, progress: bool) -> pd.DataFrame:
+    known = {} if previous is None else _known(previous)
+    fresh = [file for file in files if (str(file.path), file.size_bytes, file.mtime_ns) not in known]
+    read = dict(zip(fresh, _parallel(_content, fresh, workers=workers, progress=progress), strict=True))
+    _LOG.info("%d files: %d read, %d as before", len(files), len(fresh), len(files) - len(fresh))
+    rows = []
+    for file in files:
+        content = read.get(file) or known[(str(file.path), file.size_bytes, file.mtime_ns)]
+        origin = {"path": _text(str(file.path)), "subset": file.subset, "label": file.label}
+        rows.append(origin | content | {"boat": "", "size_bytes": file.size_bytes, "mtime_ns": file.mtime_ns})
+    index = pd.Index(_image_ids(files), name=schema.KEY, dtype="str")
+    return pd.DataFrame(rows, index=index)[list(schema.MANIFEST)].astype(dict(schema.MANIFEST))
+
+
+def _known(previous: pd.DataFrame) -> dict[tuple[str, int, int], dict[str, object]]:
+    """Return what an earlier scan knows of each file by itself, by path, size and time of change."""
+    rows = previous[~previous["status"].isin(_NOT_READ)]
+    status = rows["status"].where(~rows["status"].isin(_RELATIVE), OK)
+    notes = [" ".join(word for word in words.split() if word not in _RELATIVE) for words in rows["notes"]]
+    content = rows[["sha256", "height", "width"]].assign(status=status, notes=notes).to_dict("records")
+    return dict(zip(zip(rows["path"], rows["size_bytes"], rows["mtime_ns"], strict=True), content, strict=True))
+
+
+def _parallel(
+    work: Callable[[_File], dict[str, object]], files: Sequence[_File], *, workers: int, progress: bool
+) -> list[dict[str, object]]:
+    pool = ThreadPoolExecutor(workers)
+    try:
+        done = pool.map(work, files)
+        return list(
+            track(
+                done,
+                description="Reading photographs",
+                total=len(files),
+                console=Console(stderr=True),
+                disable=not (progress and files),
+            )
+        )
+    finally:
+        pool.shutdown(cancel_futures=True)  # or Ctrl-C waits for the whole folder
+
+
+def _content(file: _File) -> dict[str, object]:
+    """Return what a file says by itself."""
+    sha256, facts = "", images.ImageFacts(height=0, width=0, status=_name_fault(file))
+    if facts.status == OK:
+        sha256, facts = _read(file.path)
+    return {
+        "sha256": sha256,
+        "height": facts.height,
+        "width": facts.width,
+        "status": facts.status,
+        "notes": facts.notes,
+    }
+
+
+def _name_fault(file: _File) -> str:
+    if not _is_utf8(str(file.path)):
+        return "bad_name"
+    return "no_label" if file.subset == TRAIN and not file.label else OK
+
+
+def _read(path: Path) -> tuple[str, images.ImageFacts]:
+    try:
+        data = images.read_bytes(path)
+    except (OSError, Image.DecompressionBombError) as error:
+        status = images.status_of(error)
+        return (_hash_big(path) if status == "too_large" else ""), images.ImageFacts(height=0, width=0, status=status)
+    return hashlib.sha256(data).hexdigest(), images.inspect_bytes(data, name=path.name)
+
+
+def _hash_big(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _image_ids(files: Sequence[_File]) -> list[str]:
+    """Return an id for each file: its shortest name that no other file has, where those of train give way first."""
+    names = [_possible_names(file) for file in files]
+    level = [0] * len(files)
+    while True:
+        holders = defaultdict(list)
+        for number, choices in enumerate(names):
+            holders[choices[level[number]]].append(number)
+        clashes = [numbers for numbers in holders.values() if len(numbers) > 1]
+        if not clashes:
+            return list(holders)
+        for numbers in clashes:
+            movable = [number for number in numbers if level[number] + 1 < len(names[number])]
+            for number in [number for number in movable if files[number].subset == TRAIN] or movable:
+                level[number] += 1
+
+
+def _possible_names(file: _File) -> list[str]:
+    full = "/".join(file.parts)
+    names = [full]
+    if file.subset == TRAIN:
+        names = ["/".join(file.parts[start:]) for start in range(2 if file.label else 1, -1, -1)]
+    elif file.subset in _BARE:
+        names = ["/".join(file.parts[1:]), full]
+    if not _is_utf8(full):
+        names.append(os.fsencode(full).hex())  # escaped, two may look alike
+    return [_text(name) for name in names]
+
+
+def _relate(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with the statuses and notes that come from files of the same content."""
+    table = table.sort_index()
+    sound = table[table["status"] == OK]
+    train, test = sound[sound["subset"] == TRAIN], sound[sound["subset"] != TRAIN]
+    labels = train.groupby("sha256")["label"].transform("nunique")
+    status = table["status"].copy()
+    status[train.index[train["sha256"].duplicated()]] = "duplicate"
+    status[labels.index[labels > 1]] = "conflict"
+    twice = set(test["sha256"][test["sha256"].duplicated()])
+    more = {
+        "same_as_train": set(test.index[test["sha256"].isin(set(train["sha256"]))]),
+        "same_as_test": set(train.index[train["sha256"].isin(set(test["sha256"]))])
+        | set(test.index[test["sha256"].isin(twice)]),
+    }
+    notes = [
+        " ".join(sorted({*words.split(), *(note for note, ids in more.items() if image_id in ids)}))
+        for image_id, words in table["notes"].items()
+    ]
+    return table.assign(status=status, notes=pd.Series(notes, table.index, dtype="str"))
+
+
+def _train_first(subset: pd.Series) -> pd.Series:
+    return subset.where(subset != TRAIN, "")
+
+
+def _previous(file: Path) -> pd.DataFrame | None:
+    if not file.exists():
+        return None
+    try:
+        table = schema.read_table(file, schema.MANIFEST)
+    except (InputError, OSError) as error:
+        _LOG.warning("%s can't be used again, so all files are read anew", error)
+        return None
+    strange = (set(table["status"]) - set(STATUSES)) | (set(" ".join(table["notes"]).split()) - set(NOTES))
+    if strange:
+        _LOG.warning("%s: made by another version (%r), so all files are read anew", file, min(strange))
+        return None
+    return table
+
+
+def _make_tables_dir(tables_dir: Path, root: Path) -> None:
+    if tables_dir.resolve().is_relative_to(root):
+        raise InputError(f"{tables_dir}: lies in the folder of the photographs, where nothing is written; give another")
+    try:
+        tables_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{tables_dir}: can't be made ({error.strerror}); expected a folder for tables") from error
+
+
+def _annotation_files(root: Path) -> list[Path]:
+    files = sorted(root.glob("annotations/*.json")) or sorted(root.glob("*_labels.json"))
+    return [file for file in files if not _is_skipped(file.name)]
+
+
+def _class_table(manifest: pd.DataFrame, boxes: pd.DataFrame) -> Table:
+    boxed = manifest.index.isin(boxes.index[boxes["status"].isin(rectangles.USABLE)])
+    facts = manifest.assign(usable=manifest["status"] == OK, boxed=boxed, boat=manifest["boat"].replace("", None))
+    counts = facts.groupby(["subset", "label"]).agg(
+        images=("status", "size"), usable=("usable", "sum"), boxed=("boxed", "sum"), boats=("boat", "nunique")
+    )
+    for name in manifest.attrs.get("empty_classes", []):
+        counts.loc[(TRAIN, name), :] = 0
+    table = Table(
+        "subset", "class", *(Column(name, justify="right") for name in ("images", "usable", "with box", "boats"))
+    )
+    for (subset, label), row in counts.sort_index(ascending=[False, True]).iterrows():
+        table.add_row(_shown(subset), _shown(label), *(f"{int(value):,}" for value in row))
+    return table
+
+
+def _count_table(title: str, words: pd.Series, meanings: Mapping[str, str]) -> Table:
+    table = Table(title, Column("count", justify="right"), "meaning" if meanings else "")
+    counts = words.value_counts()
+    for word, count in counts[:_LISTED].items():
+        table.add_row(_shown(str(word)), f"{count:,}", meanings.get(str(word), ""))
+    if len(counts) > _LISTED:
+        table.add_row(f"{len(counts) - _LISTED:,} others", f"{counts[_LISTED:].sum():,}")
+    return table
+
+
+def _sizes(manifest: pd.DataFrame) -> pd.Series:
+    return size_as_boat(manifest[manifest["height"] > 0])["boat"]
+
+
+def _unusable_lines(manifest: pd.DataFrame) -> list[Text]:
+    unusable = manifest[manifest["status"] != OK]
+    lines = [
+        Text(f"{_shown(path)}: {STATUSES.get(status, status)}")
+        for path, status in zip(unusable["path"][:_LISTED], unusable["status"][:_LISTED], strict=True)
+    ]
+    if len(unusable) > _LISTED:
+        lines.append(Text(f"... and {len(unusable) - _LISTED} more, see manifest.csv"))
+    return lines
+
+
+def _is_skipped(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _SKIPPED
+
+
+def _is_utf8(text: str) -> bool:
+    return _text(text) == text
+
+
+def _text(name: str) -> str:
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _shown(name: str) -> Text:
+    return Text(name if name.isprintable() else repr(name))
