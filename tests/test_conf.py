@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from fisheries import cli
-from fisheries.compose import check_config, create_net, devices
+from fisheries.compose import create_net, devices
+from fisheries.config import check_config
 from fisheries.data.metadata import SizeStatistics
 from fisheries.data.transforms import train_transform
 from fisheries.schema import InputError
@@ -39,8 +40,7 @@ def test_every_group_has_at_least_two_members():
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_and_passes_the_check(group: str, choice: str):
     needed = {"timm": ["model.backbone=resnet10t"], "folder": ["data.root=x"], "ncfm": ["data.root=x"]}
-    prefix = "+" if group == "experiment" else ""
-    config = composed(f"{prefix}{group}={choice}", *needed.get(choice, []))
+    config = composed(f"{group}={choice}", *needed.get(choice, []))
     check_config(config)
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
 
