@@ -29,6 +29,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+_SHOW_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 DataDir = Annotated[Path, typer.Argument(help="folder with train/<class>/ and test*/ in it")]
 
 
@@ -47,13 +48,12 @@ def one_line(function: Callable[[], Any]) -> None:
 
     `HYDRA_FULL_ERROR=1` shows tracebacks instead.
     """
-    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
         function()
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
-        line = None if full else user_error(error)
+        line = None if _SHOW_TRACEBACKS else user_error(error)
         if line is None:
             raise
         sys.exit(f"fisheries: {line}")
@@ -249,10 +249,11 @@ def _job(config: DictConfig) -> None:
             (run_dir / "error.txt").write_text(traceback.format_exc())
         else:
             run_dir.rmdir()
+        line = user_error(error)
         if str(state.mode).endswith("MULTIRUN"):
-            console.print(
-                f"Job {state.job.num} failed: {user_error(error) or repr(error)}", highlight=False, markup=False
-            )
+            console.print(f"Job {state.job.num} failed: {line or repr(error)}", markup=False)
+        elif line is not None and not _SHOW_TRACEBACKS:
+            sys.exit(f"fisheries: {line}")  # Hydra would put a line of its own before it
         raise
 
 

@@ -11,7 +11,7 @@ from rich.progress import track
 
 from fisheries import compose
 from fisheries.data.datamodule import predict_loader
-from fisheries.data.manifest import scan_files
+from fisheries.data.manifest import scan_paths
 from fisheries.data.splits import usable_images
 from fisheries.inference.predict import box_table, mean_predictions, predict, with_prior
 from fisheries.inference.scoring import class_frequencies
@@ -25,7 +25,7 @@ def predict_paths(
 
     Args:
         run_dir: of a run with at least one trained fold.
-        paths: folders or files, see `scan_files`.
+        paths: folders or files, see `scan_paths`.
         out: the CSV to write; predicted boxes go beside it, into <name>_boxes.csv.
         gpus: "0", a count, or "auto".
         batch_size: images in a batch.
@@ -36,11 +36,11 @@ def predict_paths(
         One row a photograph; one that can't be read gets the class frequencies that the run was trained on.
 
     Raises:
-        InputError: as `compose.load_run` and `scan_files`.
+        InputError: as `compose.load_run` and `scan_paths`.
     """
     trained = compose.load_run(run_dir, console=console)
     device = compose.device(int(gpus) if gpus.isdigit() else gpus)
-    images = scan_files(paths, progress=console.is_terminal)
+    images = scan_paths(paths, progress=console.is_terminal)
     readable = images[images["status"] == OK]
     if readable.empty:
         raise InputError(

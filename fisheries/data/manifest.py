@@ -94,6 +94,46 @@ def scan(data_dir: Path, *, previous: pd.DataFrame | None, workers: int, progres
     return table
 
 
+def scan_paths(paths: Sequence[Path], *, progress: bool) -> pd.DataFrame:
+    """Read photographs given as files or folders, for prediction.
+
+    A folder that holds train/ or test*/ is taken as in `scan`. Any other counts as a test folder: an `image_id` is the
+    path below it, after `test_stg2/` if that is the folder's name.
+
+    Args:
+        paths: files and folders.
+        progress: as in `scan`.
+
+    Returns:
+        As `scan`, in the order found.
+
+    Raises:
+        InputError: a path that is not there, no files, or two files of the same name.
+    """
+    files: dict[tuple[str, ...], _File] = {}
+    for path in (path.absolute() for path in paths):
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder")
+        for file in _files_of(path):
+            if files.setdefault(file.parts, file).path != file.path:
+                twin = files[file.parts].path
+                raise InputError(f"{twin} and {file.path} have the same name; predict one folder after the other")
+    if not files:
+        raise InputError(f"{', '.join(map(str, paths))}: no files; expected photographs, or a folder with some")
+    return _read_files(list(files.values()), previous=None, workers=max(4, os.cpu_count() or 1), progress=progress)
+
+
+def _files_of(path: Path) -> list[_File]:
+    if not path.is_dir():
+        return [_file(path, ("test", path.name))]
+    return _list_files(path)[0] if _subsets(path) else _plain_files(path)
+
+
+def _plain_files(folder: Path) -> list[_File]:
+    subset = folder.name if folder.name.startswith("test") else "test"
+    return [_file(path, (subset, *path.relative_to(folder).parts)) for path in _walk([folder])[0]]
+
+
 def attach_boats(manifest: pd.DataFrame, boats_csv: Path) -> pd.DataFrame:
     """Fill the column `boat` from a CSV with columns `image_id,boat`; "", "-1" and absence mean that it isn't known.
 
@@ -208,9 +248,15 @@ def _folders(folder: Path) -> list[Path]:
 
 def _list_files(root: Path) -> tuple[list[_File], int]:
     """Return all files of the subsets, and how many were skipped."""
+    paths, skipped = _walk(_subsets(root))
+    return [_file(path, path.relative_to(root).parts) for path in paths], skipped
+
+
+def _walk(folders: Sequence[Path]) -> tuple[list[Path], int]:
+    """Return all files at any depth below `folders`, sorted, and how many hidden ones were skipped."""
     paths: list[Path] = []
     skipped = 0
-    waiting = [(folder, frozenset[Path]()) for folder in _subsets(root)]
+    waiting = [(folder, frozenset[Path]()) for folder in folders]
     while waiting:
         folder, above = waiting.pop()
         if folder.resolve() in above:  # a link to a folder that it lies in
@@ -223,7 +269,7 @@ def _list_files(root: Path) -> tuple[list[_File], int]:
                 waiting.append((path, above))
             else:
                 paths.append(path)
-    return [_file(path, root) for path in sorted(paths)], skipped
+    return sorted(paths), skipped
 
 
 def _entries(folder: Path) -> list[tuple[Path, bool]]:
@@ -234,12 +280,12 @@ def _entries(folder: Path) -> list[tuple[Path, bool]]:
         raise InputError(f"{folder}: can't be listed ({error.strerror}); expected a readable folder") from error
 
 
-def _file(path: Path, root: Path) -> _File:
+def _file(path: Path, parts: tuple[str, ...]) -> _File:
     try:
         facts = path.stat()
     except OSError:  # a broken link
-        return _File(path=path, parts=path.relative_to(root).parts, size_bytes=0, mtime_ns=0)
-    return _File(path=path, parts=path.relative_to(root).parts, size_bytes=facts.st_size, mtime_ns=facts.st_mtime_ns)
+        return _File(path=path, parts=parts, size_bytes=0, mtime_ns=0)
+    return _File(path=path, parts=parts, size_bytes=facts.st_size, mtime_ns=facts.st_mtime_ns)
 
 
 def _empty_classes(root: Path, files: Sequence[_File]) -> list[str]:

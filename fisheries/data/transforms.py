@@ -45,8 +45,10 @@ class Transform:
         self.compose.set_random_seed(seed)
         given = [] if box_xyxy is None else [box_xyxy.tolist()]
         result = self.compose(image=image, bboxes=given, row=[0] * len(given))
-        kept = [np.asarray(box, dtype=np.float64)[:4] for box in result["bboxes"]]
-        return View(result["image"], kept[0] if kept else None)
+        boxes_xyxy = np.asarray(result["bboxes"], dtype=np.float64).reshape(-1, 4)
+        # a border filled with the picture's mirror image shows parts of the fish again, each with a box
+        areas = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(axis=1)
+        return View(result["image"], boxes_xyxy[areas.argmax()] if len(areas) else None)
 
 
 def eval_transform(*, image_hw: tuple[int, int]) -> Transform:

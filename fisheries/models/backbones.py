@@ -150,7 +150,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
             return safetensors.torch.load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, safetensors.SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise BackboneError(f"{path}: not a plain file of tensors ({str(error).splitlines()[0][:120]})") from error
+        raise BackboneError(f"{path}: not a plain file of tensors ({type(error).__name__}: {str(error)[:80]!r})") from error
     for wrapper in ("state_dict", "model", "model_state_dict"):
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 
@@ -41,7 +42,7 @@ class ResidualNet(nn.Module):
         depths: residual blocks in each stage.
     """
 
-    def __init__(self, *, widths: Sequence[int] = (32, 64, 128, 192), depths: Sequence[int] = (1, 1, 1, 1)) -> None:
+    def __init__(self, *, widths: Sequence[int] = (16, 32, 64, 128), depths: Sequence[int] = (1, 1, 1, 1)) -> None:
         super().__init__()
         self.stem = nn.Sequential(ConvNorm(3, widths[0], stride=2), nn.ReLU(inplace=True))
         stages, channels = [], widths[0]
@@ -53,7 +54,7 @@ class ResidualNet(nn.Module):
             )
             channels = width
         self.stages = nn.Sequential(*stages)
-        self.head_hidden_size = channels
+        self.head_hidden_size = 2 * channels
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -63,5 +64,8 @@ class ResidualNet(nn.Module):
         return self.stages(self.stem(x))
 
     def forward_head(self, feature_map: Tensor, *, pre_logits: bool = True) -> Tensor:
-        """Average a feature map (N, C, h, w) over its positions: (N, C)."""
-        return feature_map.mean(dim=(2, 3))
+        """Take the mean and the highest value of a feature map (N, C, h, w) over its positions: (N, 2 C).
+
+        The mean says what fills the picture, the highest value what is in it at all, such as a small fish.
+        """
+        return torch.cat([feature_map.mean(dim=(2, 3)), feature_map.amax(dim=(2, 3))], dim=1)

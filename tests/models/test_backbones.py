@@ -36,7 +36,9 @@ def test_pixels_are_normalized_as_in_pretraining():
 def test_given_mean_and_deviation_win():
     backbone = create_backbone("mobilenetv2_035", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     black_and_white = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1)
-    torch.testing.assert_close(((black_and_white - backbone.mean) / backbone.std)[:, 0, 0, 0], torch.tensor([-1.0, 1.0]))
+    torch.testing.assert_close(
+        ((black_and_white - backbone.mean) / backbone.std)[:, 0, 0, 0], torch.tensor([-1.0, 1.0])
+    )
 
 
 def test_an_unknown_name_gets_the_nearest_ones():
@@ -45,7 +47,10 @@ def test_an_unknown_name_gets_the_nearest_ones():
 
 
 def test_a_network_without_pretrained_weights_names_both_ways_out():
-    with pytest.raises(BackboneError, match=r"no pretrained weights for 'mobilenetv2_035': .*model.weights=FILE.*model.pretrained=false"):
+    with pytest.raises(
+        BackboneError,
+        match=r"no pretrained weights for 'mobilenetv2_035': .*model.weights=FILE.*model.pretrained=false",
+    ):
         create_backbone("mobilenetv2_035", pretrained=True)
 
 
@@ -56,7 +61,9 @@ def test_our_own_network_has_no_pretrained_weights():
 
 @pytest.mark.parametrize("name", ["resnet18", "legacy_xception"])
 @pytest.mark.usefixtures("offline")
-def test_weights_that_cannot_be_fetched_are_an_error_and_not_noise(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_weights_that_cannot_be_fetched_are_an_error_and_not_noise(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(BackboneError, match=r"can't be fetched \(no network\?\): give a file with model.weights=FILE"):
         create_backbone(name, pretrained=True)
@@ -70,7 +77,11 @@ def test_a_proxy_is_asked_in_place_of_the_host(monkeypatch: pytest.MonkeyPatch):
     asked = []
     monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
     monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.setattr(backbones.socket, "create_connection", lambda address, timeout: asked.append(address) or (_ for _ in ()).throw(OSError))
+    monkeypatch.setattr(
+        backbones.socket,
+        "create_connection",
+        lambda address, timeout: asked.append(address) or (_ for _ in ()).throw(OSError),
+    )
     assert not backbones._reachable("https://weights.example/file")
     assert asked == [("proxy.example", 3128)]
 
@@ -132,7 +143,9 @@ def test_an_empty_safetensors_file_is_one_line(tmp_path: Path):
 
 def test_weights_of_another_network_are_refused(tmp_path: Path):
     torch.save({"stem.weight": torch.zeros(3)}, tmp_path / "other.pth")
-    with pytest.raises(BackboneError, match=r"none of its 1 tensors fits the network: has stem.weight, needs conv1.0.weight"):
+    with pytest.raises(
+        BackboneError, match=r"none of its 1 tensors fits the network: has stem.weight, needs conv1.0.weight"
+    ):
         load_weights(create_backbone(NAME), tmp_path / "other.pth")
     torch.save({"conv1.0.weight": torch.zeros(3)}, tmp_path / "shape.pth")
     with pytest.raises(BackboneError, match=r"'conv1.0.weight' is \(3,\), the network has .*: another architecture"):

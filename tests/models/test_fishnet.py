@@ -21,7 +21,7 @@ def small(**options) -> FishNet:
 def test_outputs_have_names_and_shapes():
     outputs = small(predict_box=True)(IMAGE, IMAGE_HW)
     shapes = {name: tuple(tensor.shape) for name, tensor in outputs.items()}
-    assert shapes == {"feature_map": (4, 8, 8, 12), "features": (4, 8), "box_cxcywh": (4, 4), "logits": (4, 5)}
+    assert shapes == {"feature_map": (4, 8, 8, 12), "features": (4, 16), "box_cxcywh": (4, 4), "logits": (4, 5)}
 
 
 def test_without_a_box_head_there_is_no_box():
