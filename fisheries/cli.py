@@ -237,9 +237,9 @@ def _job(config: DictConfig) -> None:
     run_dir = Path(state.runtime.output_dir)
     name = f"{run_dir.parent.name}-{run_dir.name}" if run_dir.name.isdigit() else run_dir.name
     console = _console()
-    if config.resume is not None:
-        config = _resumed(config, list(state.overrides.task))
     try:
+        if config.resume is not None:
+            config = _resumed(config, list(state.overrides.task))
         run(config, run_dir, name=name, console=console)
     except KeyboardInterrupt:
         console.print(f"Interrupted. Go on with: python train.py resume={run_dir}")
@@ -299,7 +299,9 @@ def _unknown_choice(missing: str, options: list[str], message: str) -> str:
 def _unknown_key(error: BaseException) -> str:
     """Say which key is wrong, and the nearest right one."""
     text = " ".join(str(error).split())
-    key = next((word.strip("'.") for word in text.split() if word.startswith("'")), "")
+    words = text.split()
+    quoted = next((word.strip("'.") for word in words if word.startswith("'")), "")
+    key = words[words.index("full_key:") + 1] if "full_key:" in words else quoted
     if "Could not override" not in text:
         cause = error.__cause__
         return " ".join([text, *str(cause or "").split()])

@@ -28,7 +28,7 @@ from fisheries.data.manifest import load_or_scan
 from fisheries.data.metadata import SizeStatistics
 from fisheries.data.splits import usable_images
 from fisheries.data.transforms import Transform, eval_transform, train_transform
-from fisheries.models.backbones import Backbone, create_backbone, load_weights
+from fisheries.models.backbones import Backbone, check_backbone, create_backbone, load_weights
 from fisheries.models.fishnet import FishNet
 from fisheries.schema import InputError, write_atomic
 from fisheries.training.callbacks import BEST, EPOCHS, LAST, EpochTable, FiniteLoss, StepSeed, checkpoints
@@ -96,6 +96,20 @@ def load_material(config: DictConfig, *, console: Console) -> Material:
     if len(classes) < 2:
         raise InputError(f"{root}: {len(found)} classes with usable images under train/, expected at least 2")
     return Material(root, manifest, boxes, classes)
+
+
+def check_parts(config: DictConfig) -> None:
+    """Check that the network, its weights and the GPUs asked for are there, before the long work starts.
+
+    Raises:
+        BackboneError: the network is unknown, or its weights can't be had.
+        InputError: as `devices`.
+    """
+    model, trainer = config.model, config.trainer
+    check_backbone(model.backbone, pretrained=model.pretrained and model.weights is None)
+    if model.weights is not None and not Path(model.weights).is_file():
+        raise InputError(f"model.weights={model.weights}: no such file")
+    devices(plain(trainer.gpus), accelerator=trainer.accelerator, devices=plain(trainer.devices))
 
 
 def create_net(

@@ -22,12 +22,9 @@ def check_config(config: DictConfig) -> None:
     Raises:
         InputError: one line with all of it.
     """
-    problems = [
-        *_choices(config),
-        *_ranges(config),
-    ]
-    if config.data.root is None and config.data.synth is None:
-        problems.append("data.root is missing: the folder with train/ and test_stg1/ in it")
+    if OmegaConf.is_missing(config.data, "root"):
+        raise InputError("data.root is missing: give data.root=DIR, the folder with train/ and test_stg1/ in it")
+    problems = [*_choices(config), *_ranges(config)]
     if problems:
         raise InputError("; ".join(problems))
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from fisheries import compose
 from fisheries.compose import Material, fold_dir
-from fisheries.config import check_config, save_config
+from fisheries.config import check_config, read_config, save_config
 from fisheries.data.datamodule import FisheriesDataModule
 from fisheries.data.splits import check_folds, make_folds, missing_classes, usable_images
 from fisheries.inference.predict import box_table, predict, with_prior
@@ -52,6 +52,7 @@ def run(config: Any, run_dir: Path, *, name: str, console: Console) -> None:
     """
     started_s = time.perf_counter()
     check_config(config)
+    compose.check_parts(config)
     material, folds = _tables(config, run_dir, console=console)
     numbers = sorted(folds["fold"].unique()) if config.fold == "all" else [config.fold]
     for number in numbers:
@@ -75,9 +76,10 @@ def _tables(config: Any, run_dir: Path, *, console: Console) -> tuple[Material, 
     """Return the run's tables, writing them where it is new."""
     folds_csv = run_dir / "folds.csv"
     if folds_csv.is_file():
+        stored = read_config(run_dir)
         manifest = read_table(run_dir / "manifest.csv", MANIFEST)
         boxes = read_table(run_dir / "boxes.csv", BOXES, unique=False)
-        material = Material(Path(config.data.root), manifest, boxes, list(config.data.classes))
+        material = Material(Path(stored.data.root), manifest, boxes, list(stored.data.classes))
         folds = read_table(folds_csv, FOLDS)
     else:
         material = compose.load_material(config, console=console)

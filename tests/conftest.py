@@ -44,12 +44,8 @@ def train_py(tmp_path: Path, world: Path):
         tiny = ["data=folder", f"data.root={world}", "data.image_hw=[32,48]", "data.workers=0", "split.folds=2"]
         tiny += ["trainer.max_epochs=1", "model.options={widths:[4,8],depths:[1,1]}"]
         given = {override.split("=")[0] for override in overrides}
-        command = [
-            sys.executable,
-            str(ROOT / "train.py"),
-            *(o for o in tiny if o.split("=")[0] not in given),
-            *overrides,
-        ]
+        defaults = [override for override in tiny if override.split("=")[0] not in given]
+        command = [sys.executable, str(ROOT / "train.py"), *overrides, *defaults]
         answer = subprocess.run(
             command, cwd=tmp_path, capture_output=True, text=True, timeout=240, env={**os.environ, **(env or {})}
         )

@@ -43,8 +43,7 @@ class Backbone(nn.Module):
 
     def __init__(self, network: nn.Module, *, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        # processors convolve faster where the channels of a pixel lie together
-        self.network = network.to(memory_format=torch.channels_last)
+        self.network = network
         self.width = int(network.head_hidden_size)  # type: ignore[arg-type]
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255, persistent=False)
@@ -54,7 +53,7 @@ class Backbone(nn.Module):
 
         The feature map of a transformer is (N, tokens, C).
         """
-        normalized = ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        normalized = (image - self.mean) / self.std
         feature_map = self.network.forward_features(normalized)  # type: ignore[operator]
         return feature_map, self.network.forward_head(feature_map, pre_logits=True)  # type: ignore[operator]
 
@@ -94,13 +93,9 @@ def create_backbone(
     Raises:
         BackboneError: the name is unknown, there are no pretrained weights under it, or they can't be fetched.
     """
+    check_backbone(name, pretrained=pretrained)
     if name == OWN:
-        if pretrained:
-            raise BackboneError(f"there are no pretrained weights for {OWN!r}: use model.pretrained=false")
         return Backbone(ResidualNet(**dict(options or {})), mean=mean or (0.4, 0.4, 0.4), std=std or (0.2, 0.2, 0.2))
-    _check_name(name)
-    if pretrained:
-        _check_weights_can_be_had(name)
     try:
         network = timm.create_model(name, pretrained=pretrained, num_classes=0, **dict(options or {}))
     except TypeError as error:
@@ -150,7 +145,9 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
             return safetensors.torch.load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, safetensors.SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise BackboneError(f"{path}: not a plain file of tensors ({type(error).__name__}: {str(error)[:80]!r})") from error
+        raise BackboneError(
+            f"{path}: not a plain file of tensors ({type(error).__name__}: {str(error)[:80]!r})"
+        ) from error
     for wrapper in ("state_dict", "model", "model_state_dict"):
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
@@ -167,6 +164,21 @@ def _bare(name: str) -> str:
 
 def _short(names: list[str]) -> str:
     return (", ".join(names[:3]) + (f", … ({len(names)})" if len(names) > 3 else "")) or "none"
+
+
+def check_backbone(name: str, *, pretrained: bool) -> None:
+    """Check, without building it, that a backbone exists and that its weights can be had.
+
+    Raises:
+        BackboneError: as `create_backbone`.
+    """
+    if name == OWN:
+        if pretrained:
+            raise BackboneError(f"there are no pretrained weights for {OWN!r}: use model.pretrained=false")
+        return
+    _check_name(name)
+    if pretrained:
+        _check_weights_can_be_had(name)
 
 
 def _check_name(name: str) -> None:

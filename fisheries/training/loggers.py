@@ -87,10 +87,11 @@ def _wandb_logger(
             settings=wandb.Settings(init_timeout=INIT_TIMEOUT_S, silent=True),
         )
 
-    if os.environ.get("WANDB_MODE"):
+    mode = os.environ.pop("WANDB_MODE", "")  # an empty one would be refused
+    if mode:
+        os.environ["WANDB_MODE"] = mode
         return WandbLogger(experiment=init(None))
-    online = not offline and _has_key()
-    if online:
+    if not offline and wandb.login(prompt=False):
         try:
             return WandbLogger(experiment=init("online"))
         except (wandb.errors.Error, OSError) as error:
@@ -98,9 +99,3 @@ def _wandb_logger(
     run = init("offline")
     console.print(f"  wandb is offline; send the run later with: wandb sync {folder}/wandb/offline-run-*")
     return WandbLogger(experiment=run)
-
-
-def _has_key() -> bool:
-    import wandb
-
-    return bool(os.environ.get("WANDB_API_KEY") or wandb.api.api_key)

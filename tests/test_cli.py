@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+FISHERIES = str(Path(sys.executable).with_name("fisheries"))
+
+
+def call(*command: object, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*map(str, command)], cwd=cwd, capture_output=True, text=True, timeout=120, env={**os.environ, **env}
+    )
+
+
+def failed_with_one_line(answer: subprocess.CompletedProcess[str]) -> str:
+    assert answer.returncode == 1, answer.stdout + answer.stderr
+    assert "Traceback" not in answer.stderr
+    lines = answer.stderr.strip().splitlines()
+    assert len(lines) == 1, answer.stderr
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model=resnet5"], "fisheries: no model=resnet5 (did you mean model=resnet50?); there are convnext_tiny, "),
+        (["modell=resnet50"], "fisheries: there is no 'modell' in the configuration (did you mean 'model'?)"),
+        (["optimizer.learning_rate=1"], "fisheries: there is no 'optimizer.learning_rate' in the configuration"),
+        (["optimizer.l_r=1"], "did you mean 'optimizer.lr'?"),
+        (["trainer.max_epoch=1"], "did you mean 'trainer.max_epochs'?"),
+        (["data=ncfm"], "fisheries: data.root is missing: give data.root=DIR"),
+        (["data=ncfm", "data.root=nowhere"], "fisheries: nowhere: no such folder"),
+        (["optimizer.lr=fast"], "fisheries: optimizer.lr='fast': expected a number"),
+        (["trainer.gpus=64"], "fisheries: trainer.gpus=64: this machine has"),
+        (["resume=nowhere"], "fisheries: nowhere: no config.yaml in it; expected the folder of a run"),
+        (["optimizer.name=adamv"], "fisheries: optimizer.name='adamv': did you mean"),
+        (["model=timm", "model.backbone=resnett50", "model.pretrained=false"], "no network 'resnett50' in timm"),
+        (["model=mobilenetv2_035"], "no pretrained weights for 'mobilenetv2_035'"),
+        (["model=resnet18", "model.weights=nowhere.pth"], "model.weights=nowhere.pth: no such file"),
+        (["split.folds=99"], "split.folds=99: expected 2 to 8, the number of boats"),
+        (["trainer.precision=17"], "fisheries: trainer: "),
+        (["lr==3"], "fisheries: "),
+    ],
+)
+def test_a_wrong_word_on_the_command_line_is_one_line(overrides: list[str], message: str, tmp_path: Path, world: Path):
+    data = [] if any(o.startswith("data") for o in overrides) else ["data=folder", f"data.root={world}"]
+    line = failed_with_one_line(call(sys.executable, ROOT / "train.py", *data, *overrides, cwd=tmp_path))
+    assert message in line
+
+
+def test_a_run_that_never_began_leaves_no_folder(tmp_path: Path):
+    call(sys.executable, ROOT / "train.py", "optimizer.lr=-1", cwd=tmp_path)
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_hydra_full_error_shows_the_traceback(tmp_path: Path):
+    answer = call(sys.executable, ROOT / "train.py", "optimizer.lr=-1", cwd=tmp_path, HYDRA_FULL_ERROR="1")
+    assert "Traceback" in answer.stderr
+
+
+def test_help_of_train_lists_the_groups_and_examples(tmp_path: Path):
+    for command in ([sys.executable, ROOT / "train.py"], [FISHERIES, "train"]):
+        answer = call(*command, "--help", cwd=tmp_path)
+        assert answer.returncode == 0
+        assert "model: convnext_tiny, efficientnet_b0" in answer.stdout
+        assert "python train.py data=ncfm data.root=DIR model=resnet50 trainer.gpus=1" in answer.stdout
+
+
+@pytest.mark.parametrize("command", ["synth", "manifest", "predict", "submit", "score"])
+def test_every_command_has_help_with_an_example(command: str, tmp_path: Path):
+    answer = call(FISHERIES, command, "--help", cwd=tmp_path)
+    assert answer.returncode == 0
+    assert f"fisheries {command} " in answer.stdout.split("Example")[1]
+
+
+def test_help_does_not_load_torch(tmp_path: Path):
+    code = "import sys; from fisheries import cli; sys.argv = ['train.py', '--help']\n"
+    code += "try: cli.train()\nfinally: print('torch' in sys.modules)"
+    assert call(sys.executable, "-c", code, cwd=tmp_path).stdout.strip().endswith("False")
+
+
+def test_train_can_be_called_as_a_command_and_composes_the_same(tmp_path: Path):
+    here = call(sys.executable, ROOT / "train.py", "--cfg", "job", "model=resnet18", cwd=tmp_path)
+    there = call(FISHERIES, "train", "--cfg", "job", "model=resnet18", cwd=tmp_path)
+    assert "backbone: resnet18" in here.stdout
+    assert here.stdout == there.stdout
+
+
+def test_synth_and_manifest_write_what_they_say(tmp_path: Path):
+    small = ["--train", "40", "--stage1", "8", "--stage2", "8", "--boats", "5", "--new-boats", "2"]
+    drawn = call(FISHERIES, "synth", "boats", *small, cwd=tmp_path)
+    assert "boats: 40 training images of 5 boats, 8 + 8 test images" in drawn.stdout, drawn.stderr
+    listed = call(FISHERIES, "manifest", "boats", "--out", "tables", cwd=tmp_path)
+    assert listed.returncode == 0, listed.stderr
+    assert (tmp_path / "tables" / "manifest.csv").is_file()
+    assert (tmp_path / "tables" / "boxes.csv").is_file()
+    assert "clipped" in listed.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["synth", "boats", "--leak", "2"], "leak"),
+        (["manifest", "nowhere"], "nowhere"),
+        (["predict", "nowhere", "photo.jpg"], "nowhere: no config.yaml in it"),
+        (["submit", "nowhere.csv"], "nowhere.csv: no such file"),
+        (["score", "nowhere.csv", "none.csv"], "nowhere.csv"),
+    ],
+)
+def test_a_wrong_argument_of_a_command_is_one_line(arguments: list[str], message: str, tmp_path: Path):
+    line = failed_with_one_line(call(FISHERIES, *arguments, cwd=tmp_path))
+    assert line.startswith("fisheries: ")
+    assert message in line
+
+
+def test_a_local_configuration_makes_the_data_permanent(tmp_path: Path):
+    conf = tmp_path / "conf"
+    (conf / "local").mkdir(parents=True)
+    (conf / "local" / "default.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /data: ncfm\n\ndata:\n  root: /data/ncfm\n"
+    )
+    answer = call(sys.executable, ROOT / "train.py", "--config-dir", conf, "--cfg", "job", cwd=tmp_path)
+    assert "root: /data/ncfm" in answer.stdout
+    assert "- ALB" in answer.stdout

@@ -1,0 +1,334 @@
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from fisheries.schema import FOLDS, MANIFEST, read_predictions, read_table
+from tests.conftest import ROOT
+
+
+def run_dir(folder: Path) -> Path:
+    (found,) = (folder / "runs").iterdir()
+    return found
+
+
+def fisheries(*arguments: object, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).with_name("fisheries")), *map(str, arguments)]
+    answer = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=240)
+    assert not check or answer.returncode == 0, answer.stdout + answer.stderr
+    return answer
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, world: Path) -> tuple[Path, str]:
+    """A run over all folds with both heads and the size as input: its folder's parent, and what it printed."""
+    folder = tmp_path_factory.mktemp("finished")
+    overrides = ["data=folder", f"data.root={world}", "data.image_hw=[32,48]", "data.workers=0", "split.folds=2"]
+    overrides += ["trainer.max_epochs=1", "model.options={widths:[4,8],depths:[1,1]}", "fold=all"]
+    overrides += ["model.predict_box=true", "model.metadata=onehot", "model.head=dense"]
+    answer = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *overrides], cwd=folder, capture_output=True, text=True, timeout=240
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return folder, answer.stdout
+
+
+def test_a_run_leaves_its_configuration_tables_curves_weights_and_scores(finished):
+    run = run_dir(finished[0])
+    files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    expected = {
+        "config.yaml",
+        "manifest.csv",
+        "boxes.csv",
+        "folds.csv",
+        "curves.png",
+        "scores.csv",
+        "run.json",
+        "oof.csv",
+        "test.csv",
+    }
+    for fold in (0, 1):
+        expected |= {
+            f"fold-{fold}/{name}"
+            for name in ("best.ckpt", "last.ckpt", "epochs.csv", "sizes.json", "oof.csv", "test.csv")
+        }
+    assert expected <= files
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["data"]["classes"][:3] == ["ALB", "BET", "DOL"]
+    assert "${" not in (run / "config.yaml").read_text()
+    assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_all_folds_together_hold_out_every_training_image_once(finished):
+    run = run_dir(finished[0])
+    oof = read_predictions(run / "oof.csv")
+    manifest = read_table(run / "manifest.csv", MANIFEST)
+    assert sorted(oof.index) == sorted(manifest.index[(manifest["subset"] == "train") & (manifest["status"] == "ok")])
+    folds = read_table(run / "folds.csv", FOLDS)
+    for number in (0, 1):
+        part = read_predictions(run / f"fold-{number}" / "oof.csv")
+        assert list(part.index) == list(folds.index[folds["fold"] == number])
+
+
+def test_test_predictions_are_the_mean_over_folds(finished):
+    run = run_dir(finished[0])
+    first, second, mean = (read_predictions(run / name) for name in ("fold-0/test.csv", "fold-1/test.csv", "test.csv"))
+    np.testing.assert_allclose(mean, (first + second.loc[first.index]) / 2, rtol=1e-9)
+    assert len(mean) == 30
+
+
+def test_a_run_says_its_scores_beside_the_constant_priors(finished):
+    folder, printed = finished
+    run = run_dir(folder)
+    scores = pd.read_csv(run / "scores.csv", index_col="class")
+    assert list(scores.columns) == ["images", "log_loss", "prior_log_loss", "accuracy", "box_iou"]
+    assert scores.index[-1] == "all"
+    assert scores.loc["all", "images"] == 96
+    assert 0 <= scores.loc["all", "box_iou"] <= 1
+    record = json.loads((run / "run.json").read_text())
+    assert record["scores"]["log_loss"] == pytest.approx(scores.loc["all", "log_loss"])
+    assert set(record["test"]) == {"stg1", "stg2", "all"}
+    *_, submission, stage1, stage2 = printed.strip().splitlines()
+    assert re.search(r"Submission: submissions/\S+\.csv \(30 rows\)", submission)
+    assert re.search(r"stage 1, boats of training: log loss \d\.\d+, constant prior \d\.\d+", stage1)
+    assert re.search(r"stage 2, boats never seen: log loss \d\.\d+, constant prior \d\.\d+", stage2)
+
+
+def test_checkpoints_say_what_they_were_trained_on_and_need_no_unpickling(finished):
+    run = run_dir(finished[0])
+    record = json.loads((run / "run.json").read_text())
+    checkpoint = torch.load(run / "fold-0" / "best.ckpt", weights_only=True)
+    assert checkpoint["fisheries"]["folds"] == record["folds"]
+    assert checkpoint["fisheries"]["manifest"] == record["manifest"]
+
+
+def test_the_submission_is_what_the_check_and_the_score_want(finished, world: Path, tmp_path: Path):
+    folder, _ = finished
+    (submission,) = (folder / "submissions").glob("*.csv")
+    notes = json.loads(submission.with_suffix(".json").read_text())
+    assert notes["rows"] == 30
+    scored = fisheries("score", submission, world / "solution.csv", cwd=tmp_path).stdout
+    assert "stg1" in scored
+    assert "stg2" in scored
+    sample = world / "sample_submission_stg1.csv"
+    printed = fisheries(
+        "submit", run_dir(folder) / "test.csv", "--sample", sample, "--out", tmp_path / "s.csv", cwd=tmp_path
+    ).stdout
+    assert "s.csv (12 rows)" in printed
+    assert "18 predictions of the other stage are left out" in printed
+    assert "names, columns, values and sums are as the competition wants them" in printed
+
+
+def test_predicting_again_from_the_folder_gives_the_same_predictions_and_boxes(finished, world: Path, tmp_path: Path):
+    run = run_dir(finished[0])
+    fisheries(
+        "predict",
+        run,
+        world / "test_stg1",
+        world / "test_stg2",
+        "--out",
+        tmp_path / "again.csv",
+        "--workers",
+        0,
+        cwd=tmp_path,
+    )
+    again, first = read_predictions(tmp_path / "again.csv"), read_predictions(run / "test.csv")
+    np.testing.assert_allclose(again.loc[first.index], first, rtol=1e-5, atol=1e-7)
+    boxes = pd.read_csv(tmp_path / "again_boxes.csv", index_col="image_id")
+    assert sorted(boxes.index) == sorted(first.index)
+
+
+def test_a_photograph_that_cannot_be_read_gets_the_prior_and_is_named(finished, world: Path, tmp_path: Path):
+    run = run_dir(finished[0])
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    good = next((world / "test_stg1").iterdir())
+    (photos / "good.jpg").write_bytes(good.read_bytes())
+    (photos / "cut.jpg").write_bytes(good.read_bytes()[:2000])
+    printed = fisheries("predict", run, photos, "--workers", 0, cwd=tmp_path).stdout
+    assert "1 files can't be read and get the prior" in printed
+    assert "cut.jpg: truncated" in printed
+    table = read_predictions(tmp_path / "predictions.csv")
+    manifest = read_table(run / "manifest.csv", MANIFEST)
+    frequencies = manifest.loc[manifest["subset"] == "train", "label"].value_counts(normalize=True)
+    np.testing.assert_allclose(table.loc["cut.jpg"], frequencies[table.columns])
+
+
+def test_two_runs_with_one_seed_are_identical_and_another_seed_is_not(train_py, tmp_path: Path):
+    train_py("data.workers=0")
+    train_py("data.workers=1")
+    train_py("seed=1")
+    one, two, other = (
+        run / "oof.csv" for run in sorted((tmp_path / "runs").iterdir(), key=lambda run: run.stat().st_ctime)
+    )
+    assert one.read_bytes() == two.read_bytes()
+    assert one.read_bytes() != other.read_bytes()
+
+
+def wait_for_line(process: subprocess.Popen, text: str, *, seconds: float = 120) -> str:
+    end = time.monotonic() + seconds
+    seen = ""
+    while time.monotonic() < end:
+        line = process.stdout.readline()
+        seen += line
+        if text in line or not line:
+            break
+    assert text in seen, seen
+    return seen
+
+
+def test_an_interrupted_run_goes_on_and_ends_as_the_uninterrupted_one(train_py, tmp_path: Path, world: Path):
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    options = ["trainer.max_epochs=4", "model.dropout=0.5", "optimizer.lr=1e-3"]
+    train_py(*options)
+    (uninterrupted,) = (tmp_path / "runs").iterdir()
+    uninterrupted.rename(whole / "run")
+    command = [
+        sys.executable,
+        str(ROOT / "train.py"),
+        "data=folder",
+        f"data.root={world}",
+        "data.image_hw=[32,48]",
+        "data.workers=0",
+    ]
+    command += ["split.folds=2", "model.options={widths:[4,8],depths:[1,1]}", *options]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    wait_for_line(process, "epoch 2/4")
+    process.send_signal(signal.SIGINT)
+    printed = process.communicate(timeout=60)[0]
+    interrupted = run_dir(tmp_path)
+    assert process.returncode == 130, printed
+    assert (
+        f"Interrupted. Go on with: python train.py resume=runs/{interrupted.name}" in printed
+        or str(interrupted) in printed
+    )
+    assert (interrupted / "fold-0" / "last.ckpt").is_file()
+    assert not (interrupted / "oof.csv").exists()
+    resumed = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), f"resume={interrupted}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert "epoch 1/4" not in resumed.stdout
+    assert "epoch 4/4" in resumed.stdout
+    assert (interrupted / "oof.csv").read_bytes() == (whole / "run" / "oof.csv").read_bytes()
+    epochs = pd.read_csv(interrupted / "fold-0" / "epochs.csv")
+    assert list(epochs["epoch"]) == [0, 1, 2, 3]
+    assert list((tmp_path / "runs").iterdir()) == [interrupted]
+
+
+def test_a_resumed_run_refuses_another_configuration(finished, train_py, tmp_path: Path):
+    run = run_dir(finished[0])
+    answer = train_py(f"resume={run}", "model.dropout=0.9", check=False)
+    assert answer.returncode == 1
+    assert "a resumed run keeps its configuration, only trainer.*, logger and data.workers may change" in answer.stderr
+
+
+def test_a_finished_run_is_not_trained_again(finished):
+    folder, _ = finished
+    run = run_dir(folder)
+    before = (run / "fold-0" / "best.ckpt").stat().st_mtime_ns
+    answer = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), f"resume={run}"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert "Fold 0: already trained" in answer.stdout
+    assert (run / "fold-0" / "best.ckpt").stat().st_mtime_ns == before
+
+
+def test_a_multirun_trains_every_combination_into_a_folder_of_its_own(train_py, tmp_path: Path):
+    train_py("-m", "model.head=linear,dense", "logger=none")
+    (sweep,) = (tmp_path / "multirun").iterdir()
+    assert sorted(folder.name for folder in sweep.iterdir() if folder.is_dir()) == ["0", "1"]
+    heads = [yaml.safe_load((sweep / job / "config.yaml").read_text())["model"]["head"] for job in ("0", "1")]
+    assert heads == ["linear", "dense"]
+    assert len(list((tmp_path / "submissions").glob("*.csv"))) == 2
+
+
+def test_a_failed_job_of_a_multirun_is_told_and_leaves_the_others_alone(train_py, tmp_path: Path):
+    answer = train_py("-m", "model.head=linear,deep,dense", check=False)
+    assert answer.returncode == 1
+    assert "Job 1 failed: model.head='deep'" in answer.stdout
+    (sweep,) = (tmp_path / "multirun").iterdir()
+    assert (sweep / "0" / "oof.csv").is_file()
+    assert (sweep / "2" / "oof.csv").is_file()
+
+
+def test_without_test_images_there_are_scores_and_no_submission(train_py, tmp_path: Path, world: Path):
+    crops = tmp_path / "crops"
+    crops.mkdir()
+    (crops / "train").symlink_to(world / "train")
+    answer = train_py(f"data.root={crops}", f"data.boats={world / 'boats.csv'}")
+    assert "Held-out boats" in answer.stdout
+    assert "Submission" not in answer.stdout
+    assert not (tmp_path / "submissions").exists()
+
+
+def test_a_corrupt_training_image_is_left_out_and_a_corrupt_test_image_gets_the_prior(
+    train_py, tmp_path: Path, world: Path
+):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(world, copy)
+    bad_train = next((copy / "train" / "ALB").iterdir())
+    bad_test = next((copy / "test_stg1").iterdir())
+    for path in (bad_train, bad_test):
+        path.write_bytes(path.read_bytes()[:3000])
+    answer = train_py(f"data.root={copy}")
+    assert "2 files can't be used" in answer.stdout
+    assert f"1 test images can't be read, {bad_test.name} first: they get the prior" in answer.stdout
+    run = run_dir(tmp_path)
+    assert bad_train.name not in set(read_table(run / "folds.csv", FOLDS).index)
+    test = read_predictions(run / "test.csv")
+    assert test.loc[bad_test.name].max() > 0.3  # ALB, by far the most frequent
+
+
+def test_fast_dev_run_writes_no_predictions(train_py, tmp_path: Path):
+    answer = train_py("trainer.fast_dev_run=true")
+    assert "nothing is predicted or written" in answer.stdout
+    assert not list((tmp_path / "runs").rglob("oof.csv"))
+
+
+def test_it_runs_without_held_out_batches(train_py, tmp_path: Path):
+    train_py("trainer.limit_val_batches=0")
+    assert (run_dir(tmp_path) / "oof.csv").is_file()
+
+
+def test_two_processes_train_together_and_hold_out_each_image_once(train_py, tmp_path: Path):
+    train_py("trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp")
+    run = run_dir(tmp_path)
+    oof = read_predictions(run / "oof.csv")
+    folds = read_table(run / "folds.csv", FOLDS)
+    assert sorted(oof.index) == sorted(folds.index[folds["fold"] == 0])
+
+
+def test_wandb_offline_writes_into_the_run_and_asks_nothing(train_py, tmp_path: Path):
+    answer = train_py("logger=wandb", "logger.offline=true", env={"WANDB_MODE": "", "HOME": str(tmp_path / "home")})
+    run = run_dir(tmp_path)
+    assert f"wandb sync {Path('runs') / run.name / 'fold-0'}" in answer.stdout.replace(str(tmp_path) + "/", "")
+    assert list(run.glob("fold-0/wandb/offline-run-*/*.wandb"))
+
+
+def test_wandb_without_a_key_goes_offline_by_itself(train_py, tmp_path: Path):
+    env = {"WANDB_MODE": "", "WANDB_API_KEY": "", "HOME": str(tmp_path / "home"), "NETRC": str(tmp_path / "none")}
+    assert "wandb is offline" in train_py("logger=wandb", env=env).stdout
