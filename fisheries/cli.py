@@ -241,7 +241,7 @@ def _job(config: DictConfig) -> None:
         if config.resume is not None:
             config = _resumed(config, list(state.overrides.task))
         run(config, run_dir, name=name, console=console)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         console.print(f"Interrupted. Go on with: python train.py resume={run_dir}")
         raise
     except Exception as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_only
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from fisheries import compose
@@ -144,9 +147,12 @@ def fit(
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed; Lightning by itself would exit with code 1.
+        SystemExit: with code 143 on SIGTERM, where Lightning's would be 0.
     """
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume_path, weights_only=True)
+    except SIGTERMException:
+        sys.exit(128 + signal.SIGTERM)
     except SystemExit:
         if trainer.interrupted:
             raise KeyboardInterrupt from None

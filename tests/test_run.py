@@ -188,7 +188,10 @@ def wait_for_line(process: subprocess.Popen, text: str, *, seconds: float = 120)
     return seen
 
 
-def test_an_interrupted_run_goes_on_and_ends_as_the_uninterrupted_one(train_py, tmp_path: Path, world: Path):
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_run_goes_on_and_ends_as_the_uninterrupted_one(
+    stop: signal.Signals, train_py, tmp_path: Path, world: Path
+):
     whole = tmp_path / "whole"
     whole.mkdir()
     options = ["trainer.max_epochs=4", "model.dropout=0.5", "optimizer.lr=1e-3"]
@@ -206,14 +209,14 @@ def test_an_interrupted_run_goes_on_and_ends_as_the_uninterrupted_one(train_py, 
     command += ["split.folds=2", "model.options={widths:[4,8],depths:[1,1]}", *options]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     wait_for_line(process, "epoch 2/4")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(stop)
     printed = process.communicate(timeout=60)[0]
     interrupted = run_dir(tmp_path)
-    assert process.returncode == 130, printed
-    assert (
-        f"Interrupted. Go on with: python train.py resume=runs/{interrupted.name}" in printed
-        or str(interrupted) in printed
-    )
+    if stop == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 128 + stop, printed
+        assert f"Interrupted. Go on with: python train.py resume={interrupted}" in printed
     assert (interrupted / "fold-0" / "last.ckpt").is_file()
     assert not (interrupted / "oof.csv").exists()
     resumed = subprocess.run(

@@ -7,6 +7,11 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from fisheries.data.annotations import USABLE
+from fisheries.data.images import read_image
+from fisheries.data.splits import usable_images
 
 
 def plot_curves(epochs: Mapping[str, pd.DataFrame], *, prior_log_loss: float) -> Figure:
@@ -29,6 +34,38 @@ def plot_curves(epochs: Mapping[str, pd.DataFrame], *, prior_log_loss: float) ->
     accuracies.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1))
     losses.legend(fontsize="small")
     return figure
+
+
+def plot_examples(manifest: pd.DataFrame, boxes: pd.DataFrame, *, per_class: int = 4) -> Figure:
+    """Show photographs of every class with their boxes, each from another boat as far as there are boats.
+
+    Args:
+        manifest: of which the usable training images are shown.
+        boxes: a box table; usable boxes are drawn.
+        per_class: how many, side by side.
+    """
+    images = usable_images(manifest)
+    classes = sorted(images["label"].unique())
+    figure = Figure(figsize=(2.6 * per_class, 1.6 * len(classes)), layout="constrained")
+    rows = figure.subplots(len(classes), per_class, squeeze=False)
+    for label, row in zip(classes, rows, strict=True):
+        own = images[images["label"] == label]
+        turns = (
+            own.groupby("boat").cumcount().sort_values(kind="stable")
+        )  # each boat's first image, then each one's second
+        shown = own.loc[turns.index[:per_class]]
+        for axes, (image_id, path, boat) in zip(row, shown[["path", "boat"]].itertuples(), strict=False):
+            axes.imshow(read_image(path))
+            axes.set_title(f"{label}, {boat}", fontsize="x-small")
+            _draw_boxes(axes, boxes[(boxes.index == image_id) & boxes["status"].isin(USABLE)])
+        for axes in row:
+            axes.axis("off")
+    return figure
+
+
+def _draw_boxes(axes: Axes, boxes: pd.DataFrame) -> None:
+    for left, top, width, height in boxes[["left", "top", "box_width", "box_height"]].itertuples(index=False):
+        axes.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor="red", linewidth=1))
 
 
 def _draw(axes: Axes, table: pd.DataFrame, column: str, *, label: str, color: str, style: str) -> None:
