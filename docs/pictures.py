@@ -14,5 +14,5 @@ if __name__ == "__main__":
         manifest, boxes = load_or_scan(
             world, annotations=None, boats=None, no_fish="NoF", tables_dir=tables, progress=True
         )
-        figure = plot_examples(manifest, boxes, per_class=5)
-        figure.savefig(Path(__file__).with_name("embedded_boats.jpg"), dpi=70, pil_kwargs={"quality": 80})
+        figure = plot_examples(manifest, boxes, per_class=3)
+        figure.savefig(Path(__file__).with_name("embedded_boats.jpg"), dpi=90, pil_kwargs={"quality": 80})

@@ -108,18 +108,19 @@ def synth(
 @app.command()
 def manifest(
     data_dir: DataDir,
-    out: Annotated[Path, typer.Option(help="folder for the two tables")] = Path("tables"),
+    out: Annotated[Path | None, typer.Option(help="folder for them; by default one below tables/")] = None,
     annotations: Annotated[list[Path] | None, typer.Option(help="box files; by default those in DATA_DIR")] = None,
     boats: Annotated[Path | None, typer.Option(help="CSV image_id,boat; by default DATA_DIR/boats.csv")] = None,
     no_fish: Annotated[str, typer.Option(help="class whose boxes are not fish")] = "NoF",
 ) -> None:
     """Check every photograph and box once, and write `manifest.csv` and `boxes.csv`.
 
-    Example: `fisheries manifest data/ncfm --out tables/ncfm`
+    Example: `fisheries manifest data/ncfm`
     """
-    from fisheries.data.manifest import load_or_scan, summary
+    from fisheries.data.manifest import load_or_scan, summary, tables_dir_of
 
     console = _console()
+    out = out or tables_dir_of(data_dir, Path("tables"))
     images, boxes = load_or_scan(
         data_dir, annotations=annotations, boats=boats, no_fish=no_fish, tables_dir=out, progress=console.is_terminal
     )

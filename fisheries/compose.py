@@ -24,7 +24,7 @@ from timm.optim._optim_factory import create_optimizer_v2
 from fisheries.config import plain, read_config
 from fisheries.data import synthetic
 from fisheries.data.datamodule import FisheriesDataModule
-from fisheries.data.manifest import load_or_scan
+from fisheries.data.manifest import load_or_scan, tables_dir_of
 from fisheries.data.metadata import SizeStatistics
 from fisheries.data.splits import usable_images
 from fisheries.data.transforms import Transform, eval_transform, train_transform
@@ -77,13 +77,12 @@ def load_material(config: DictConfig, *, console: Console) -> Material:
     """
     data = config.data
     root = Path(data.root) if data.root is not None else _draw_synthetic(data.synth, console=console)
-    key = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]
     manifest, boxes = load_or_scan(
         root,
         annotations=None if data.annotations is None else [Path(file) for file in data.annotations],
         boats=None if data.boats is None else Path(data.boats),
         no_fish=data.no_fish or "",
-        tables_dir=Path(config.tables_dir) / f"{root.name}-{key}",
+        tables_dir=tables_dir_of(root, Path(config.tables_dir)),
         progress=console.is_terminal,
     )
     found = sorted(set(usable_images(manifest)["label"]))

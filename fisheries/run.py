@@ -14,6 +14,7 @@ import torch
 from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
+from rich.progress import track
 
 from fisheries import compose
 from fisheries.compose import Material, fold_dir
@@ -136,7 +137,7 @@ def _train_fold(
         else:
             # without held-out batches nothing says which epoch was best, so it is the last
             trainer.save_checkpoint(folder / BEST, weights_only=True)
-        _predict_fold(net, data, material, folder, device=trainer.strategy.root_device)
+        _predict_fold(net, data, material, folder, device=trainer.strategy.root_device, console=console)
     close_loggers(trainer)
 
 
@@ -160,7 +161,13 @@ def fit(
 
 
 def _predict_fold(
-    net: FishNet, data: FisheriesDataModule, material: Material, folder: Path, *, device: torch.device
+    net: FishNet,
+    data: FisheriesDataModule,
+    material: Material,
+    folder: Path,
+    *,
+    device: torch.device,
+    console: Console,
 ) -> None:
     test = material.manifest[material.manifest["subset"] != TRAIN]
     prior = class_frequencies(material.manifest.loc[data.train_set.image_ids, "label"], material.classes)
@@ -168,7 +175,9 @@ def _predict_fold(
     for stem, images in (("test", test), ("oof", data.val)):
         readable = images[images["status"] == OK]
         if len(images):
-            predicted = predict(net, data.predict_loader(readable), classes=material.classes, device=device)
+            batches = data.predict_loader(readable)
+            shown = track(batches, f"  predicting {stem}", console=console, disable=not console.is_terminal)
+            predicted = predict(net, shown, classes=material.classes, device=device)
             if predicted.boxes_cxcywh is not None:
                 write_table(box_table(predicted.boxes_cxcywh, material.manifest), folder / f"{stem}_boxes.csv")
             write_table(with_prior(predicted.probabilities, images.index, prior), folder / f"{stem}.csv")

@@ -196,6 +196,12 @@ def load_or_scan(
     return manifest, boxes
 
 
+def tables_dir_of(data_dir: Path, base: Path) -> Path:
+    """Return the folder below `base` for the tables of a folder of photographs, another one for each such folder."""
+    root = data_dir.resolve()
+    return base / f"{root.name}-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}"
+
+
 def write_tables(manifest: pd.DataFrame, boxes: pd.DataFrame, folder: Path) -> None:
     """Write `manifest.csv` and `boxes.csv` into `folder`."""
     schema.write_table(manifest, folder / "manifest.csv")
@@ -473,10 +479,10 @@ def _class_table(manifest: pd.DataFrame, boxes: pd.DataFrame) -> Table:
 
 
 def _count_table(title: str, words: pd.Series, meanings: Mapping[str, str]) -> Table:
-    table = Table(title, Column("count", justify="right"), "meaning" if meanings else "")
+    table = Table(title, Column("count", justify="right"), *(["meaning"] if meanings else []))
     counts = words.value_counts()
     for word, count in counts[:_LISTED].items():
-        table.add_row(_shown(str(word)), f"{count:,}", meanings.get(str(word), ""))
+        table.add_row(_shown(str(word)), f"{count:,}", *([meanings.get(str(word), "")] if meanings else []))
     if len(counts) > _LISTED:
         table.add_row(f"{len(counts) - _LISTED:,} others", f"{counts[_LISTED:].sum():,}")
     return table
