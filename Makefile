@@ -36,7 +36,7 @@ $(VENV)/ready: requirements.txt pyproject.toml
 
 pins: $(VENV)/ready  ## rewrite requirements.txt from pyproject.toml, to the newest versions that fit
 	{ head -n 1 requirements.txt; $(BIN)/uv pip compile pyproject.toml --extra dev --universal --upgrade --no-annotate \
-		--no-header --no-emit-index-url; echo editables; echo hatchling; } > requirements.new && mv requirements.new requirements.txt
+		--no-header --no-emit-index-url; } > requirements.new && mv requirements.new requirements.txt
 
 clean:  ## remove the environment; data, tables, runs and submissions stay
 	rm -rf $(VENV)

@@ -29,6 +29,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+_ERROR = "error.txt"  # a failed run's traceback, in its folder
 _SHOW_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 DataDir = Annotated[Path, typer.Argument(help="folder with train/<class>/ and test*/ in it")]
 
@@ -205,7 +206,8 @@ def user_error(error: BaseException) -> str | None:
     from fisheries.schema import InputError
 
     if isinstance(error, InputError) or type(error).__name__ == "BackboneError":
-        return str(error)
+        # what a worker process raises comes with the worker's traceback before it
+        return str(error).strip().splitlines()[-1].removeprefix("fisheries.schema.InputError: ")
     if "hydra" not in sys.modules:
         return None
     from hydra.errors import HydraException, MissingConfigException
@@ -242,12 +244,13 @@ def _job(config: DictConfig) -> None:
         if config.resume is not None:
             config = _resumed(config, list(state.overrides.task))
         run(config, run_dir, name=name, console=console)
+        (run_dir / _ERROR).unlink(missing_ok=True)
     except (KeyboardInterrupt, SystemExit):
         console.print(f"Interrupted. Go on with: python train.py resume={run_dir}")
         raise
     except Exception as error:
         if any(run_dir.iterdir()):
-            (run_dir / "error.txt").write_text(traceback.format_exc())
+            (run_dir / _ERROR).write_text(traceback.format_exc())
         else:
             run_dir.rmdir()
         line = user_error(error)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from fisheries.cli import user_error
+from fisheries.schema import InputError
 from tests.conftest import ROOT
 
 FISHERIES = str(Path(sys.executable).with_name("fisheries"))
@@ -52,6 +54,17 @@ def test_a_wrong_word_on_the_command_line_is_one_line(overrides: list[str], mess
     data = [] if any(o.startswith("data") for o in overrides) else ["data=folder", f"data.root={world}"]
     line = failed_with_one_line(call(sys.executable, ROOT / "train.py", *data, *overrides, cwd=tmp_path))
     assert message in line
+
+
+def test_what_a_worker_process_says_is_one_line_too():
+    told = (
+        "Caught InputError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File ...\n"
+    )
+    assert user_error(InputError(f"{told}fisheries.schema.InputError: x.jpg: truncated\n")) == "x.jpg: truncated"
+
+
+def test_a_mistake_of_ours_keeps_its_traceback():
+    assert user_error(ZeroDivisionError("division by zero")) is None
 
 
 def test_a_run_that_never_began_leaves_no_folder(tmp_path: Path):

@@ -474,7 +474,7 @@ def test_summary_counts_classes_sizes_statuses_notes_and_boxes(tmp_path: Path) -
     lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed(table, boxes).splitlines()]
     assert ["train", "ALB", "2", "2", "1", "1"] in lines
     assert ["train", "[red]", "1", "0", "0", "0"] in lines
-    assert ["32x24", "3", ""] in lines
+    assert ["32x24", "3"] in lines
     assert ["empty", "1", STATUSES["empty"]] in lines
     assert ["same_as_test", "1", NOTES["same_as_test"]] in lines
     assert [line[:2] for line in lines if line[:1] == ["duplicate"]] == [["duplicate", "1"]]
