@@ -39,7 +39,12 @@ def test_every_group_has_at_least_two_members():
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_and_passes_the_check(group: str, choice: str):
-    needed = {"timm": ["model.backbone=resnet10t"], "folder": ["data.root=x"], "ncfm": ["data.root=x"]}
+    needed = {
+        "fish_crops": ["data.root=x"],
+        "timm": ["model.backbone=resnet10t"],
+        "folder": ["data.root=x"],
+        "ncfm": ["data.root=x"],
+    }
     config = composed(f"{group}={choice}", *needed.get(choice, []))
     check_config(config)
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
