@@ -30,7 +30,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _ERROR = "error.txt"  # a failed run's traceback, in its folder
-_SHOW_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
+# a process started beside the first one inherits what `_train` sets
+_SHOW_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1" and "LOCAL_RANK" not in os.environ
 DataDir = Annotated[Path, typer.Argument(help="folder with train/<class>/ and test*/ in it")]
 
 
@@ -68,7 +69,8 @@ def train_command(context: typer.Context) -> None:
 
     Example: `fisheries train data=ncfm data.root=DIR model=resnet50 trainer.gpus=1`
     """
-    sys.argv = [f"{sys.argv[0]} train", *context.args]
+    # processes that train together are started anew from this file
+    sys.argv = [str(Path(__file__).with_name("__main__.py")), *context.args]
     _train()
 
 
@@ -155,7 +157,7 @@ def predict(
 def submit(
     table: Annotated[Path, typer.Argument(help="prediction table, such as test.csv of a run")],
     sample: Annotated[Path | None, typer.Option(help="the competition's sample: its names, in its order")] = None,
-    out: Annotated[Path | None, typer.Option(help="CSV to write; by default submissions/<run>.csv")] = None,
+    out: Annotated[Path | None, typer.Option(help="CSV to write; by default submissions/<run>-<table>.csv")] = None,
 ) -> None:
     """Write a submission from a prediction table, and check it.
 
@@ -234,31 +236,47 @@ def _train() -> None:
 def _job(config: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
 
+    from fisheries.compose import process_count
+    from fisheries.config import save_config
     from fisheries.run import run
+    from fisheries.schema import InputError
 
     state = HydraConfig.get()
     run_dir = Path(state.runtime.output_dir)
     name = f"{run_dir.parent.name}-{run_dir.name}" if run_dir.name.isdigit() else run_dir.name
+    multirun = str(state.mode).endswith("MULTIRUN")
     console = _console()
     try:
         if config.resume is not None:
+            if multirun:
+                raise InputError("resume takes one run: give it without -m")
             config = _resumed(config, list(state.overrides.task))
+            save_config(config, run_dir)
+        elif multirun and process_count(config) > 1:
+            raise InputError("a multirun trains on one GPU at a time: give trainer.gpus=1, or run its jobs one by one")
         run(config, run_dir, name=name, console=console)
         (run_dir / _ERROR).unlink(missing_ok=True)
     except (KeyboardInterrupt, SystemExit):
-        console.print(f"Interrupted. Go on with: python train.py resume={run_dir}")
+        if (run_dir / "config.yaml").is_file():
+            console.print(f"Interrupted. Go on with: python train.py resume={run_dir}")
+        else:
+            _remove_if_empty(run_dir)
         raise
     except Exception as error:
         if any(run_dir.iterdir()):
             (run_dir / _ERROR).write_text(traceback.format_exc())
-        else:
-            run_dir.rmdir()
+        _remove_if_empty(run_dir)
         line = user_error(error)
-        if str(state.mode).endswith("MULTIRUN"):
+        if multirun:
             console.print(f"Job {state.job.num} failed: {line or repr(error)}", markup=False)
         elif line is not None and not _SHOW_TRACEBACKS:
             sys.exit(f"fisheries: {line}")  # Hydra would put a line of its own before it
         raise
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _resumed(config: DictConfig, overrides: list[str]) -> DictConfig:

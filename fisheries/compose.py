@@ -28,10 +28,20 @@ from fisheries.data.manifest import load_or_scan, tables_dir_of
 from fisheries.data.metadata import SizeStatistics
 from fisheries.data.splits import usable_images
 from fisheries.data.transforms import Transform, eval_transform, train_transform
+from fisheries.inference.scoring import read_solution
 from fisheries.models.backbones import Backbone, check_backbone, create_backbone, load_weights
 from fisheries.models.fishnet import FishNet
-from fisheries.schema import InputError, write_atomic
-from fisheries.training.callbacks import BEST, EPOCHS, LAST, EpochTable, FiniteLoss, StepSeed, checkpoints
+from fisheries.schema import InputError, nearest, write_atomic
+from fisheries.training.callbacks import (
+    BEST,
+    EPOCHS,
+    LAST,
+    EpochTable,
+    FiniteLoss,
+    StepSeed,
+    WholeCheckpoints,
+    checkpoints,
+)
 from fisheries.training.loggers import create_logger
 from fisheries.training.losses import FishLoss
 from fisheries.training.module import FishModule
@@ -76,7 +86,13 @@ def load_material(config: DictConfig, *, console: Console) -> Material:
         InputError: no photographs, unknown class names, unusable box files or boats.
     """
     data = config.data
-    root = Path(data.root) if data.root is not None else _draw_synthetic(data.synth, console=console)
+    if data.solution is not None:
+        read_solution(data.solution)  # or a wrong one would only show after training
+    root = Path(data.root) if data.synth is None else _draw_synthetic(data.synth, console=console)
+    if not root.is_dir():
+        raise InputError(
+            f"{root}: no such folder{_nearest_path(root)}; data.root is the one with train/ and test_stg1/ in it"
+        )
     manifest, boxes = load_or_scan(
         root,
         annotations=None if data.annotations is None else [Path(file) for file in data.annotations],
@@ -90,29 +106,60 @@ def load_material(config: DictConfig, *, console: Console) -> Material:
     unknown = [name for name in found if name not in classes]
     if unknown:
         raise InputError(
-            f"{root}: train/{unknown[0]} is no class of data.classes={classes}: rename it, or add it there"
+            f"{root}: train/{unknown[0]} is no class{nearest(unknown[0], classes)} of data.classes={classes}: rename it, or add it there"
         )
     if len(classes) < 2:
         raise InputError(f"{root}: {len(found)} classes with usable images under train/, expected at least 2")
     return Material(root, manifest, boxes, classes)
 
 
-def check_parts(config: DictConfig) -> None:
+def check_parts(config: DictConfig, run_dir: Path) -> None:
     """Check that the network, its weights and the GPUs asked for are there, before the long work starts.
+
+    Weights are not needed where every fold has a checkpoint of its own to go on from.
 
     Raises:
         BackboneError: the network is unknown, or its weights can't be had.
         InputError: as `devices`.
     """
     model, trainer = config.model, config.trainer
-    check_backbone(model.backbone, pretrained=model.pretrained and model.weights is None)
-    if model.weights is not None and not Path(model.weights).is_file():
-        raise InputError(f"model.weights={model.weights}: no such file")
+    fresh = any(resume_path(fold_dir(run_dir, number)) is None for number in fold_numbers(config))
+    check_backbone(model.backbone, pretrained=fresh and model.pretrained and model.weights is None)
+    if fresh and model.weights is not None and not Path(model.weights).is_file():
+        raise InputError(f"model.weights={model.weights}: no such file{_nearest_path(model.weights)}")
     devices(plain(trainer.gpus), accelerator=trainer.accelerator, devices=plain(trainer.devices))
 
 
+def fold_numbers(config: DictConfig) -> list[int]:
+    """Return the folds to train."""
+    return list(range(config.split.folds)) if config.fold == "all" else [config.fold]
+
+
+def process_count(config: DictConfig) -> int:
+    """Return how many processes train together."""
+    chosen = devices(
+        plain(config.trainer.gpus), accelerator=config.trainer.accelerator, devices=plain(config.trainer.devices)
+    )["devices"]
+    count = len(chosen) if isinstance(chosen, list) else chosen if isinstance(chosen, int) and chosen > 0 else 1
+    return count * config.trainer.num_nodes
+
+
+def settle(config: DictConfig, material: Material) -> None:
+    """Write into the configuration what was found, and paths that hold from any folder."""
+    config.data.root, config.data.classes = str(material.root.resolve()), material.classes
+    for node, key in ((config.data, "boats"), (config.data, "solution"), (config.model, "weights")):
+        if node[key] is not None:
+            node[key] = str(Path(node[key]).resolve())
+
+
 def create_net(
-    model: DictConfig, *, classes: int, sizes: SizeStatistics, console: Console, trained: bool = False
+    model: DictConfig,
+    *,
+    classes: int,
+    sizes: SizeStatistics,
+    image_hw: tuple[int, int],
+    console: Console,
+    trained: bool = False,
 ) -> FishNet:
     """Build the network.
 
@@ -120,11 +167,13 @@ def create_net(
         model: the configuration's `model`.
         classes: how many there are.
         sizes: of the training fold.
+        image_hw: height and width of the pictures it will see.
         console: where to say which weights were loaded.
         trained: whether a checkpoint fills it next, so that no other weights are needed.
 
     Raises:
         BackboneError: see `create_backbone` and `load_weights`.
+        InputError: the network does not take pictures of that size.
     """
     pretrained = model.pretrained and model.weights is None and not trained
     backbone = create_backbone(
@@ -136,7 +185,9 @@ def create_net(
     )
     if model.weights is not None and not trained:
         console.print(f"  {model.weights}: {load_weights(backbone, model.weights)}")
-    return assemble_net(backbone, model, classes=classes, sizes=sizes)
+    net = assemble_net(backbone, model, classes=classes, sizes=sizes)
+    _check_input(net, image_hw, name=model.backbone)
+    return net
 
 
 def assemble_net(backbone: Backbone, model: DictConfig, *, classes: int, sizes: SizeStatistics) -> FishNet:
@@ -162,8 +213,8 @@ def create_datamodule(
         val=material.manifest.loc[folds.index[held_out]],
         boxes=material.boxes,
         classes=material.classes,
-        train_transform=train_transform(image_hw=_image_hw(config), **plain(config.transform)),
-        eval_transform=eval_transform(image_hw=_image_hw(config)),
+        train_transform=train_transform(image_hw=image_hw_of(config), **plain(config.transform)),
+        eval_transform=eval_transform(image_hw=image_hw_of(config)),
         batch_size=config.data.batch_size,
         workers=config.data.workers,
         seed=config.seed,
@@ -211,19 +262,22 @@ def create_trainer(config: DictConfig, folder: Path, *, run_name: str, console: 
     gpus = arguments.pop("gpus")
     arguments |= devices(gpus, accelerator=arguments["accelerator"], devices=arguments["devices"])
     bar = arguments.pop("enable_progress_bar")
+    plugins = arguments.pop("plugins") or []
     callbacks: list[Callback] = [StepSeed(config.seed), FiniteLoss()]
     if not arguments["fast_dev_run"]:
         callbacks.append(EpochTable(folder / EPOCHS, console=console))
         callbacks += checkpoints(folder, monitor=arguments["limit_val_batches"] != 0)
+        logger = create_logger(**plain(config.logger), folder=folder, run_name=run_name, console=console)
     bar = console.is_terminal if bar is None else bar
     if bar:
         callbacks.append(RichProgressBar(leave=False))
     try:
         return pl.Trainer(
             **arguments,
+            plugins=[WholeCheckpoints(), *(plugins if isinstance(plugins, list) else [plugins])],
             enable_progress_bar=bar,
             callbacks=callbacks,
-            logger=create_logger(**plain(config.logger), folder=folder, run_name=run_name, console=console),
+            logger=False if arguments["fast_dev_run"] else logger,
             default_root_dir=folder,
             use_distributed_sampler=False,  # ours gives each process its own share, the same whatever their number
         )
@@ -252,14 +306,19 @@ def devices(gpus: int | str | list[int] | None, *, accelerator: str | None, devi
         )
     there = torch.cuda.device_count() or int(torch.backends.mps.is_available())
     wanted = there if gpus == "auto" else gpus
-    if isinstance(wanted, bool) or not isinstance(wanted, int | list) or (isinstance(wanted, int) and wanted < 0):
+    if not _counts(wanted):
         raise InputError(f"trainer.gpus={gpus!r}: expected a count, 0 for the CPU, a list such as [0,1], or auto")
-    highest = max([number + 1 for number in wanted], default=0) if isinstance(wanted, list) else wanted
+    highest = max([number + 1 for number in wanted], default=0) if isinstance(wanted, list) else int(wanted)
     if highest > there:
         raise InputError(
             f"trainer.gpus={gpus}: this machine has {there or 'no'} GPU{'s' if there != 1 else ''}; trainer.gpus=0 trains on the CPU"
         )
     return {"accelerator": "gpu", "devices": wanted} if wanted else {"accelerator": "cpu", "devices": 1}
+
+
+def _counts(gpus: Any) -> bool:
+    numbers = gpus if isinstance(gpus, list) else [gpus]
+    return all(isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in numbers)
 
 
 def device(gpus: int | str) -> torch.device:
@@ -287,17 +346,19 @@ def load_run(run_dir: Path, *, console: Console) -> TrainedRun:
         InputError: the folder is no run, or no fold of it has been trained.
     """
     config = read_config(run_dir)
-    numbers = sorted(int(path.parent.name.removeprefix("fold-")) for path in run_dir.glob(f"fold-*/{BEST}"))
+    numbers = sorted(int(path.parent.name.removeprefix("fold-")) for path in run_dir.glob("fold-*/oof.csv"))
     if not numbers:
-        raise InputError(f"{run_dir}: no fold has a {BEST}; train it first, or go on with resume={run_dir}")
+        raise InputError(f"{run_dir}: no fold is trained to its end; go on with: python train.py resume={run_dir}")
     classes = list(config.data.classes)
     folds = []
     for number in numbers:
         sizes = _read_sizes(fold_dir(run_dir, number))
-        net = create_net(config.model, classes=len(classes), sizes=sizes, console=console, trained=True)
+        net = create_net(
+            config.model, classes=len(classes), sizes=sizes, image_hw=image_hw_of(config), console=console, trained=True
+        )
         load_checkpoint(net, fold_dir(run_dir, number) / BEST)
         folds.append(TrainedFold(number, net, sizes))
-    return TrainedRun(config, classes, eval_transform(image_hw=_image_hw(config)), folds)
+    return TrainedRun(config, classes, eval_transform(image_hw=image_hw_of(config)), folds)
 
 
 def load_checkpoint(net: FishNet, path: Path) -> None:
@@ -330,6 +391,25 @@ def _draw_synthetic(synth: DictConfig, *, console: Console) -> Path:
     return root
 
 
+def _check_input(net: FishNet, image_hw: tuple[int, int], *, name: str) -> None:
+    """Try a picture of that size; some networks take their own size only, and some fail on small ones."""
+    try:
+        with torch.inference_mode():
+            net.eval()(torch.zeros(2, 3, *image_hw, dtype=torch.uint8), torch.zeros(2, 2))
+    except (AssertionError, RuntimeError) as error:
+        height, width = image_hw
+        raise InputError(
+            f"{name} does not take pictures of data.image_hw=[{height},{width}] ({' '.join(str(error).split())[:120]}): "
+            f"try another size, or model.options={{img_size:[{height},{width}]}}"
+        ) from error
+    net.train()
+
+
+def _nearest_path(path: Path | str) -> str:
+    folder = Path(path).absolute().parent
+    return nearest(Path(path).name, [child.name for child in folder.iterdir()]) if folder.is_dir() else ""
+
+
 def _class_weights(kind: str, datamodule: FisheriesDataModule) -> torch.Tensor | None:
     if kind == "none":
         return None
@@ -337,7 +417,8 @@ def _class_weights(kind: str, datamodule: FisheriesDataModule) -> torch.Tensor |
     return counts.sum() / (len(counts) * counts.clamp(min=1))
 
 
-def _image_hw(config: DictConfig) -> tuple[int, int]:
+def image_hw_of(config: DictConfig) -> tuple[int, int]:
+    """Return height and width of the pictures that the network sees."""
     height, width = config.data.image_hw
     return int(height), int(width)
 

@@ -24,7 +24,7 @@ def check_config(config: DictConfig) -> None:
     """
     if OmegaConf.is_missing(config.data, "root"):
         raise InputError("data.root is missing: give data.root=DIR, the folder with train/ and test_stg1/ in it")
-    problems = [*_choices(config), *_ranges(config)]
+    problems = [*_choices(config), *_ranges(config), *_kinds(config)]
     if problems:
         raise InputError("; ".join(problems))
 
@@ -72,6 +72,22 @@ def _choices(config: DictConfig) -> list[str]:
             near = difflib.get_close_matches(str(value), known, n=1)
             expected = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(known[:8])}"
             problems.append(f"{key}={value!r}: {expected}")
+    return problems
+
+
+def _kinds(config: DictConfig) -> list[str]:
+    problems = []
+    for key in ("model.pretrained", "model.predict_box", "data.balanced", "logger.offline"):
+        value = OmegaConf.select(config, key, default=False)
+        if not isinstance(value, bool):
+            problems.append(f"{key}={value!r}: expected true or false")
+    for key in ("data.classes", "data.annotations"):
+        value = OmegaConf.select(config, key)
+        if value is not None and not isinstance(value, ListConfig):
+            problems.append(f"{key}={value!r}: expected a list, such as [{value}]")
+    epochs = config.trainer.max_epochs
+    if epochs is not None and (not isinstance(epochs, int) or (epochs < 1 and epochs != -1)):
+        problems.append(f"trainer.max_epochs={epochs!r}: expected at least 1, or -1 for no limit")
     return problems
 
 

@@ -49,7 +49,7 @@ def predict_paths(
     results = []
     for fold in trained.folds:
         loader = predict_loader(
-            readable,
+            readable.assign(label=""),
             boxes=pd.DataFrame(columns=list(BOXES)),
             classes=trained.classes,
             sizes=fold.sizes,

@@ -57,7 +57,7 @@ def finish(
     record = {"name": name, "git_commit": git_commit(), "command": sys.argv, "seconds": round(seconds, 1)}
     record |= {
         "folds": table_hash(folds),
-        "manifest": table_hash(material.manifest),
+        "manifest": material_hash(material.manifest),
         "scores": total,
         "versions": _versions(),
     }
@@ -66,6 +66,11 @@ def finish(
     if (fold_dir(run_dir, numbers[0]) / "test.csv").is_file():
         record["test"] = _submit(config, material, run_dir, numbers, name=name, scores=total, console=console)
     write_atomic(run_dir / RECORD, json.dumps(record, indent=2).encode())
+
+
+def material_hash(manifest: pd.DataFrame) -> str:
+    """Return the hash of what a manifest says of the photographs, wherever and whenever they were copied."""
+    return table_hash(manifest.drop(columns=["path", "mtime_ns"]))
 
 
 def _joined(run_dir: Path, numbers: Sequence[int], stem: str, classes: list[str]) -> pd.DataFrame:

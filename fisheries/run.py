@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from fisheries import compose
-from fisheries.compose import Material, fold_dir
+from fisheries.compose import Material, fold_dir, fold_numbers
 from fisheries.config import check_config, read_config, save_config
 from fisheries.data.datamodule import FisheriesDataModule
 from fisheries.data.splits import check_folds, make_folds, missing_classes, usable_images
@@ -26,7 +26,7 @@ from fisheries.inference.scoring import (
     class_frequencies,
 )
 from fisheries.models.fishnet import FishNet
-from fisheries.results import finish, git_commit
+from fisheries.results import finish, git_commit, material_hash
 from fisheries.schema import (
     BOXES,
     FOLDS,
@@ -56,9 +56,9 @@ def run(config: Any, run_dir: Path, *, name: str, console: Console) -> None:
     """
     started_s = time.perf_counter()
     check_config(config)
-    compose.check_parts(config)
+    compose.check_parts(config, run_dir)
     material, folds = _tables(config, run_dir, console=console)
-    numbers = sorted(folds["fold"].unique()) if config.fold == "all" else [config.fold]
+    numbers = fold_numbers(config)
     for number in numbers:
         if (fold_dir(run_dir, number) / "oof.csv").is_file():
             console.print(f"Fold {number}: already trained")
@@ -88,7 +88,7 @@ def _tables(config: Any, run_dir: Path, *, console: Console) -> tuple[Material, 
     else:
         material = compose.load_material(config, console=console)
         folds = make_folds(material.manifest, split=config.split.name, folds=config.split.folds, seed=config.seed)
-        config.data.root, config.data.classes = str(material.root.resolve()), material.classes
+        compose.settle(config, material)
         save_config(config, run_dir)
         write_table(material.manifest, run_dir / "manifest.csv")
         write_table(material.boxes, run_dir / "boxes.csv")
@@ -111,6 +111,10 @@ def _describe(material: Material, folds: pd.DataFrame, *, console: Console) -> N
         console.print(f"  {unusable} files can't be used: `fisheries manifest {material.root}` lists them")
     if left_out:
         console.print(f"  {left_out} images of unknown boats are in no fold: their boat could be on both sides")
+    for name in sorted(set(material.classes) - set(images["label"])):
+        console.print(
+            f"  [yellow]no usable training image of {name}[/]: the prior gives it 0, and Kaggle 34.5 for that"
+        )
     for line in missing_classes(folds, images["label"]):
         console.print(f"  [yellow]{line}[/]: fewer folds (split.folds) may help")
 
@@ -125,20 +129,24 @@ def _train_fold(
     console.print(f"Fold {number}: {config.model.backbone} on {len(data.train_set)} images, {len(data.val)} held out")
     resume_path = compose.resume_path(folder)
     net = compose.create_net(
-        config.model, classes=len(material.classes), sizes=data.sizes, console=console, trained=resume_path is not None
+        config.model,
+        classes=len(material.classes),
+        sizes=data.sizes,
+        image_hw=compose.image_hw_of(config),
+        console=console,
+        trained=resume_path is not None,
     )
-    provenance = {"folds": table_hash(folds), "manifest": table_hash(material.manifest), "git_commit": git_commit()}
+    provenance = {"folds": table_hash(folds), "manifest": material_hash(material.manifest), "git_commit": git_commit()}
     module = compose.create_module(config, net, data, provenance=provenance)
     trainer = compose.create_trainer(config, folder, run_name=name, console=console)
-    fit(trainer, module, data, resume_path=resume_path)
-    if trainer.is_global_zero and not config.trainer.fast_dev_run:
-        if (folder / BEST).is_file():
-            compose.load_checkpoint(net, folder / BEST)
-        else:
-            # without held-out batches nothing says which epoch was best, so it is the last
-            trainer.save_checkpoint(folder / BEST, weights_only=True)
-        _predict_fold(net, data, material, folder, device=trainer.strategy.root_device, console=console)
-    close_loggers(trainer)
+    try:
+        fit(trainer, module, data, resume_path=resume_path)
+        if not config.trainer.fast_dev_run:
+            _keep_best(trainer, net, folder)
+            if trainer.is_global_zero:
+                _predict_fold(net, data, material, folder, device=trainer.strategy.root_device, console=console)
+    finally:
+        close_loggers(trainer)
 
 
 def fit(
@@ -160,6 +168,14 @@ def fit(
         raise
 
 
+def _keep_best(trainer: pl.Trainer, net: FishNet, folder: Path) -> None:
+    """Fill the network with the best epoch's weights; where no held-out batch said which it was, that is the last."""
+    if trainer.strategy.broadcast((folder / BEST).is_file()):
+        compose.load_checkpoint(net, folder / BEST)
+    else:
+        trainer.save_checkpoint(folder / BEST, weights_only=True)  # every process must call it
+
+
 def _predict_fold(
     net: FishNet,
     data: FisheriesDataModule,
@@ -170,7 +186,7 @@ def _predict_fold(
     console: Console,
 ) -> None:
     test = material.manifest[material.manifest["subset"] != TRAIN]
-    prior = class_frequencies(material.manifest.loc[data.train_set.image_ids, "label"], material.classes)
+    prior = class_frequencies(data.train["label"], material.classes)
     # the fold counts as trained once oof.csv is there, so it comes last
     for stem, images in (("test", test), ("oof", data.val)):
         readable = images[images["status"] == OK]

@@ -19,6 +19,7 @@ import pandas as pd
 KEY = "image_id"
 OK = "ok"
 TRAIN = "train"
+USABLE = (OK, "clipped")  # the statuses of boxes that are used
 
 # A missing text is "", so that a class, a boat or a file may be called "NA" or "None".
 MANIFEST: Mapping[str, str] = {
@@ -146,6 +147,14 @@ def check_predictions(table: pd.DataFrame, name: Path | str = "predictions") -> 
     if off.any():
         total = values[off][0].sum()
         raise InputError(f"{name}: {table.index[off][0]!r} sums to {total:.6g}, not 1; {int(off.sum())} such rows")
+
+
+def largest_boxes(boxes: pd.DataFrame) -> pd.DataFrame:
+    """Return the largest usable box of each image that has one, a row an image; of equal ones the first."""
+    usable = boxes[boxes["status"].isin(USABLE)]
+    area = (usable["box_width"] * usable["box_height"]).to_numpy(dtype=np.float64)
+    ordered = usable.iloc[np.argsort(-area, kind="stable")]
+    return ordered[~ordered.index.duplicated()]
 
 
 def table_hash(table: pd.DataFrame) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -62,13 +63,24 @@ def test_every_model_maps_a_picture_to_logits_and_a_box(model: str, head: str):
     )
     if model == "timm":
         config.model.backbone = "resnet10t"
-    net = create_net(config.model, classes=8, sizes=SIZES, console=QUIET).eval()
     side = 96 if model in ("inception_v3", "xception") else 64
+    net = create_net(config.model, classes=8, sizes=SIZES, image_hw=(side, side), console=QUIET).eval()
     with torch.inference_mode():
         outputs = net(torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8), torch.zeros(2, 2))
     assert outputs["logits"].shape == (2, 8)
     assert outputs["box_cxcywh"].shape == (2, 4)
     assert outputs["logits"].isfinite().all()
+
+
+def test_a_network_that_takes_one_size_only_says_how_to_give_it_another():
+    config = composed("model=timm", "model.backbone=vit_tiny_patch16_224", "model.pretrained=false")
+    with pytest.raises(
+        InputError,
+        match=r"does not take pictures of data.image_hw=\[64,96\] .*={img_size:\[64,96\]}",
+    ):
+        create_net(config.model, classes=8, sizes=SIZES, image_hw=(64, 96), console=QUIET)
+    config.model.options = {"img_size": [64, 96]}
+    create_net(config.model, classes=8, sizes=SIZES, image_hw=(64, 96), console=QUIET)
 
 
 def test_trainer_names_every_argument_of_lightning_but_those_that_are_ours():
@@ -108,6 +120,20 @@ def test_everything_that_is_out_of_range_is_listed_at_once():
         assert part in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.predict_box=no", "model.predict_box='no': expected true or false"),
+        ("data.balanced=off", "data.balanced='off': expected true or false"),
+        ("data.classes=ALB", "data.classes='ALB': expected a list, such as [ALB]"),
+        ("trainer.max_epochs=0", "trainer.max_epochs=0: expected at least 1, or -1"),
+    ],
+)
+def test_a_word_that_only_looks_like_a_value_is_refused(override: str, message: str):
+    with pytest.raises(InputError, match=re.escape(message)):
+        check_config(composed(override))
+
+
 def test_without_a_choice_it_is_the_cpu():
     assert devices(None, accelerator=None, devices=None) == {"accelerator": "cpu", "devices": 1}
 
@@ -131,6 +157,7 @@ def test_zero_gpus_is_the_cpu_and_auto_is_what_is_there(monkeypatch: pytest.Monk
         (0, "cpu", "trainer.gpus=0 together with trainer.accelerator"),
         ("two", None, "trainer.gpus='two': expected a count"),
         (-1, None, "trainer.gpus=-1: expected a count"),
+        (["a"], None, "trainer.gpus=['a']: expected a count"),
     ],
 )
 def test_impossible_gpus_are_one_line(gpus, accelerator, message: str, monkeypatch: pytest.MonkeyPatch):

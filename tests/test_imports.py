@@ -20,11 +20,12 @@ MAY = {
     "models": set(),
     "analysis": {"schema", "data"},
     "config": {"schema", "data"},
-    "compose": {"schema", "config", "data", "models", "training"},
+    "compose": {"schema", "config", "data", "models", "training", "inference"},
     "results": BORDER | {"compose", "data", "training", "inference", "analysis"},
     "predict": BORDER | {"compose", "data", "inference"},
     "run": BORDER | {"config", "compose", "results", "data", "models", "training", "inference"},
-    "cli": {"schema", "config", "run", "predict", "data", "inference"},
+    "cli": {"schema", "config", "compose", "run", "predict", "data", "inference"},
+    "__main__": {"cli"},
 }
 FILES = sorted(file for file in PACKAGE.rglob("*.py") if file.name != "__init__.py")
 

@@ -235,6 +235,34 @@ def test_an_interrupted_run_goes_on_and_ends_as_the_uninterrupted_one(
     assert list((tmp_path / "runs").iterdir()) == [interrupted]
 
 
+def test_the_last_state_knows_which_epoch_was_best_so_far(train_py, tmp_path: Path):
+    train_py("trainer.max_epochs=3")
+    fold = run_dir(tmp_path) / "fold-0"
+    epochs = pd.read_csv(fold / "epochs.csv")
+    states = torch.load(fold / "last.ckpt", weights_only=True)["callbacks"]
+    (score,) = [float(state["best_model_score"]) for name, state in states.items() if "val/log_loss" in name]
+    assert score == pytest.approx(epochs["val/log_loss"].min(), rel=1e-5)
+
+
+def test_a_run_that_was_moved_keeps_its_best_weights(train_py, tmp_path: Path):
+    train_py("trainer.max_epochs=2")
+    moved = run_dir(tmp_path).rename(tmp_path / "moved")
+    (moved / "fold-0" / "oof.csv").unlink()
+    best = (moved / "fold-0" / "best.ckpt").read_bytes()
+    checkpoint = torch.load(moved / "fold-0" / "last.ckpt", weights_only=True)
+    for state in checkpoint["callbacks"].values():
+        if "best_model_score" in state:  # so good that no later epoch is better
+            state["best_model_score"] = state["current_score"] = state["kth_value"] = torch.tensor(-1.0)
+            state["best_k_models"] = dict.fromkeys(state["best_k_models"], torch.tensor(-1.0))
+    torch.save(checkpoint, moved / "fold-0" / "last.ckpt")
+    command = [sys.executable, str(ROOT / "train.py"), f"resume={moved}", "trainer.max_epochs=3"]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    assert answer.returncode == 0, answer.stderr
+    assert "epoch 3/3" in answer.stdout
+    assert (moved / "fold-0" / "best.ckpt").read_bytes() == best
+    assert yaml.safe_load((moved / "config.yaml").read_text())["trainer"]["max_epochs"] == 3
+
+
 def test_a_resumed_run_refuses_another_configuration(finished, train_py, tmp_path: Path):
     run = run_dir(finished[0])
     answer = train_py(f"resume={run}", "model.dropout=0.9", check=False)
@@ -330,6 +358,20 @@ def test_wandb_offline_writes_into_the_run_and_asks_nothing(train_py, tmp_path: 
     run = run_dir(tmp_path)
     assert f"wandb sync {Path('runs') / run.name / 'fold-0'}" in answer.stdout.replace(str(tmp_path) + "/", "")
     assert list(run.glob("fold-0/wandb/offline-run-*/*.wandb"))
+
+
+def test_wandb_with_a_key_and_no_network_goes_on_offline(train_py, tmp_path: Path):
+    env = {
+        "WANDB_MODE": "",
+        "WANDB_API_KEY": "0" * 40,
+        "WANDB_BASE_URL": "http://localhost:9",
+        "HOME": str(tmp_path / "home"),
+    }
+    started_s = time.monotonic()
+    printed = train_py("logger=wandb", env=env).stdout
+    assert "wandb can't be reached" in printed
+    assert "wandb sync" in printed
+    assert time.monotonic() - started_s < 90
 
 
 def test_wandb_without_a_key_goes_offline_by_itself(train_py, tmp_path: Path):

@@ -149,3 +149,17 @@ def test_hash_ignores_the_order_of_rows_and_nothing_else(rows: list[tuple[object
 def test_nearest_name_is_offered_if_it_is_near() -> None:
     assert schema.nearest("labl", ["label", "path"]) == " (did you mean 'label'?)"
     assert schema.nearest("zzz", ["label", "path"]) == ""
+
+
+def test_the_largest_usable_box_of_an_image_is_its_box_and_of_equal_ones_the_first():
+    index = pd.Index(["a", "a", "a", "b", "b"], name="image_id")
+    boxes = pd.DataFrame(
+        {
+            "left": [1, 2, 3, 4, 5],
+            "box_width": [10, 20, 90, 5, 5],
+            "box_height": 10,
+            "status": ["ok", "clipped", "not_fish", "ok", "ok"],
+        },
+        index=index,
+    )
+    assert schema.largest_boxes(boxes)["left"].to_dict() == {"a": 2, "b": 4}

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from fisheries.data.annotations import USABLE
 from fisheries.data.images import read_image
 from fisheries.data.splits import usable_images
+from fisheries.schema import USABLE
 
 
 def plot_curves(epochs: Mapping[str, pd.DataFrame], *, prior_log_loss: float) -> Figure:

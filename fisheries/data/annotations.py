@@ -32,7 +32,6 @@ STATUSES: Mapping[str, str] = {
     "outside": "nothing of it lies in the frame",
     "duplicate": "the same rectangle of the same image once more",
 }
-USABLE = (OK, "clipped")
 
 _XYWH = ("x", "y", "width", "height")
 _SHAPE = (

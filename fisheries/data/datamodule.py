@@ -60,7 +60,7 @@ class FisheriesDataModule(pl.LightningDataModule):
         _check_apart(train, val, extra)
         self.classes = list(classes)
         self.boxes = boxes
-        self.val = val
+        self.train, self.val = train, val
         self.sizes: SizeStatistics = fit_sizes(train)
         self.eval_transform = eval_transform
         self.batch_size, self.workers, self.seed, self.balanced = batch_size, workers, seed, balanced

@@ -15,7 +15,7 @@ from fisheries.boxes import xywh_px_to_xyxy, xyxy_to_cxcywh
 from fisheries.data.images import read_image
 from fisheries.data.metadata import SizeStatistics
 from fisheries.data.transforms import Transform
-from fisheries.schema import InputError, nearest
+from fisheries.schema import InputError, largest_boxes, nearest
 
 
 class FishDataset(Dataset[dict[str, Any]]):
@@ -48,16 +48,16 @@ class FishDataset(Dataset[dict[str, Any]]):
         self.targets = targets
         self.weights = weights
         self.image_hw = sizes.standardize(hw)
-        self.boxes_xyxy = xywh_px_to_xyxy(largest_boxes(boxes, images.index), hw)  # (N, 4), NaN without a box
+        self.boxes_xyxy = xywh_px_to_xyxy(_boxes_xywh_px(boxes, images.index), hw)  # (N, 4), NaN without a box
         self.transform = transform
         self.seed = seed
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+    def __getitem__(self, key: tuple[int, int] | int) -> dict[str, Any]:
         """Return the sample at `key` = (epoch, position)."""
-        epoch, position = key
+        epoch, position = key if isinstance(key, tuple) else (0, key)  # trainer.overfit_batches brings its own sampler
         box = self.boxes_xyxy[position]
         view = self.transform(
             read_image(self.paths[position]),
@@ -152,14 +152,11 @@ def one_hot(labels: pd.Series, classes: Sequence[str]) -> NDArray[np.float32]:
     return (labels.to_numpy()[:, None] == np.array(classes, dtype=object)[None]).astype(np.float32)
 
 
-def largest_boxes(boxes: pd.DataFrame, image_ids: pd.Index) -> NDArray[np.float64]:
-    """Return the largest usable box of each image as pixels (left, top, width, height), (N, 4); NaN where there is none."""
-    usable = boxes[boxes["status"].isin(["ok", "clipped"])]
-    area = usable["box_width"] * usable["box_height"]
-    ordered = usable.iloc[area.to_numpy().argsort(kind="stable")]
-    largest = ordered[~ordered.index.duplicated(keep="last")]
+def _boxes_xywh_px(boxes: pd.DataFrame, image_ids: pd.Index) -> NDArray[np.float64]:
     # an image without a box is the rule here, not a mistake, so this join may leave gaps
-    return largest.reindex(image_ids)[["left", "top", "box_width", "box_height"]].to_numpy(dtype=np.float64)
+    return (
+        largest_boxes(boxes).reindex(image_ids)[["left", "top", "box_width", "box_height"]].to_numpy(dtype=np.float64)
+    )
 
 
 def _to_cxcywh(box_xyxy: NDArray[np.float64] | None) -> torch.Tensor:

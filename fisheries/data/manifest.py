@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -125,13 +126,16 @@ def scan_paths(paths: Sequence[Path], *, progress: bool) -> pd.DataFrame:
 
 def _files_of(path: Path) -> list[_File]:
     if not path.is_dir():
-        return [_file(path, ("test", path.name))]
+        return [_file(path, (_subset_of(path.parent), path.name))]
     return _list_files(path)[0] if _subsets(path) else _plain_files(path)
 
 
 def _plain_files(folder: Path) -> list[_File]:
-    subset = folder.name if folder.name.startswith("test") else "test"
-    return [_file(path, (subset, *path.relative_to(folder).parts)) for path in _walk([folder])[0]]
+    return [_file(path, (_subset_of(folder), *path.relative_to(folder).parts)) for path in _walk([folder])[0]]
+
+
+def _subset_of(folder: Path) -> str:
+    return folder.name if re.fullmatch(r"test_stg\d+", folder.name) else "test"
 
 
 def attach_boats(manifest: pd.DataFrame, boats_csv: Path) -> pd.DataFrame:
@@ -463,7 +467,7 @@ def _annotation_files(root: Path) -> list[Path]:
 
 
 def _class_table(manifest: pd.DataFrame, boxes: pd.DataFrame) -> Table:
-    boxed = manifest.index.isin(boxes.index[boxes["status"].isin(rectangles.USABLE)])
+    boxed = manifest.index.isin(boxes.index[boxes["status"].isin(schema.USABLE)])
     facts = manifest.assign(usable=manifest["status"] == OK, boxed=boxed, boat=manifest["boat"].replace("", None))
     counts = facts.groupby(["subset", "label"]).agg(
         images=("status", "size"), usable=("usable", "sum"), boxed=("boxed", "sum"), boats=("boat", "nunique")

@@ -103,6 +103,7 @@ def train_transform(
             A.Affine(
                 rotate=(-rotate_deg, rotate_deg),
                 scale=(1 - zoom, 1 + zoom),
+                keep_ratio=True,  # a fish's shape tells its species
                 translate_percent=(-shift, shift),
                 shear=(-shear_deg, shear_deg),
                 border_mode=cv2.BORDER_REFLECT_101,

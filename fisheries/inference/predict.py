@@ -34,7 +34,7 @@ def predict(net: nn.Module, batches: Iterable[Batch], *, classes: Sequence[str],
         classes: names of the columns.
         device: to predict on.
     """
-    net.to(device).eval()
+    net.to(device).float().eval()
     image_ids: list[str] = []
     rows, boxes = [np.empty((0, len(classes)))], []
     for batch in batches:

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from fisheries.boxes import iou_xyxy
 from fisheries.inference.submission import CLIP, STAGES, read_sample, stage_of
-from fisheries.schema import KEY, OK, InputError, nearest
+from fisheries.schema import KEY, InputError, largest_boxes, nearest
 
 ALL = "all"
-CLIPPED = "clipped"
 IGNORED = "Ignored"
 USAGES = ("Public", "Private", IGNORED)
 
@@ -144,7 +143,7 @@ def largest_box_iou(boxes_true: pd.DataFrame, boxes_predicted: pd.DataFrame, ima
     Raises:
         InputError: an image with a usable box has no predicted box, more than one, or one that is not finite.
     """
-    truth = _largest(boxes_true[boxes_true.index.isin(image_ids)])
+    truth = largest_boxes(boxes_true[boxes_true.index.isin(image_ids)])
     found = boxes_predicted[boxes_predicted.index.isin(truth.index)]
     _refuse(truth.index.difference(found.index), "has a box but no predicted one", "predict one box an image")
     _refuse(found.index[found.index.duplicated()], "has more than one predicted box", "keep the best one of each")
@@ -264,13 +263,6 @@ def _hits(predictions: pd.DataFrame, labels: pd.Series, *, subset: bool) -> pd.S
     joined = _joined(predictions, labels, subset=subset)
     best = joined.columns[_rescaled(joined).argmax(axis=1)]
     return pd.Series(best == labels.to_numpy(), index=labels.index, name="hit")
-
-
-def _largest(boxes: pd.DataFrame) -> pd.DataFrame:
-    usable = boxes[boxes["status"].isin([OK, CLIPPED])]
-    area = (usable["box_width"] * usable["box_height"]).to_numpy()
-    ordered = usable.iloc[np.argsort(-area, kind="stable")]
-    return ordered[~ordered.index.duplicated()]
 
 
 def _xyxy_px(boxes: pd.DataFrame) -> NDArray[np.float64]:

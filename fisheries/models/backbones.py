@@ -94,11 +94,12 @@ def create_backbone(
         BackboneError: the name is unknown, there are no pretrained weights under it, or they can't be fetched.
     """
     check_backbone(name, pretrained=pretrained)
-    if name == OWN:
-        return Backbone(ResidualNet(**dict(options or {})), mean=mean or (0.4, 0.4, 0.4), std=std or (0.2, 0.2, 0.2))
     try:
+        if name == OWN:
+            own = ResidualNet(**dict(options or {}))
+            return Backbone(own, mean=mean or (0.4, 0.4, 0.4), std=std or (0.2, 0.2, 0.2))
         network = timm.create_model(name, pretrained=pretrained, num_classes=0, **dict(options or {}))
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise BackboneError(f"model.options does not fit {name!r}: {error}") from error
     except (OSError, RuntimeError) as error:
         if not pretrained:
@@ -163,7 +164,7 @@ def _bare(name: str) -> str:
 
 
 def _short(names: list[str]) -> str:
-    return (", ".join(names[:3]) + (f", … ({len(names)})" if len(names) > 3 else "")) or "none"
+    return (", ".join(names[:20]) + (f", … ({len(names)})" if len(names) > 20 else "")) or "none"
 
 
 def check_backbone(name: str, *, pretrained: bool) -> None:

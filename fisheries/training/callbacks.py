@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from rich.console import Console
 
 from fisheries.batch import Batch
@@ -82,25 +84,48 @@ class EpochTable(Callback):
         self.console.print(_line(trainer, metrics, seconds))
 
 
+class WholeCheckpoints(TorchCheckpointIO):
+    """Write a checkpoint whole or not at all; Lightning's own way is a copy where /tmp is another file system."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write `checkpoint` to `path`."""
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_atomic(path, buffer.getvalue())
+
+
+class Keeper(ModelCheckpoint):
+    """A checkpoint callback that still knows its best score when its run was moved or renamed."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the state of an earlier process, with the paths that its files have now."""
+        names = ("best_model_path", "kth_best_model_path", "last_model_path")
+        moved = {name: self._here(state_dict[name]) for name in names if name in state_dict}
+        kept = {self._here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": kept, "dirpath": self.dirpath})
+
+    def _here(self, path: str) -> str:
+        return str(Path(str(self.dirpath), Path(path).name)) if path else path
+
+
 def checkpoints(folder: Path, *, monitor: bool) -> list[ModelCheckpoint]:
     """Return callbacks that keep the last epoch's state and, if `monitor`, the weights with the best held-out log loss.
 
-    Two of them, since one that monitors does not refresh its last checkpoint unless the score improves.
+    Two of them, since one that monitors does not refresh its last checkpoint unless the score improves. The last state
+    is written after the best one, or a resumed run would not know what was best.
     """
-    last: dict[str, Any] = {"filename": Path(LAST).stem, "save_top_k": 1, "enable_version_counter": False}
-    callbacks = [ModelCheckpoint(folder, **last, save_on_train_epoch_end=True)]
-    if monitor:
-        callbacks.append(
-            ModelCheckpoint(
-                folder,
-                filename=Path(BEST).stem,
-                monitor=MONITOR,
-                mode="min",
-                save_weights_only=True,
-                enable_version_counter=False,
-            )
-        )
-    return callbacks
+    last = Keeper(folder, filename=Path(LAST).stem, enable_version_counter=False, save_on_train_epoch_end=True)
+    if not monitor:
+        return [last]
+    best = Keeper(
+        folder,
+        filename=Path(BEST).stem,
+        monitor=MONITOR,
+        mode="min",
+        save_weights_only=True,
+        enable_version_counter=False,
+    )
+    return [best, last]
 
 
 def _line(trainer: pl.Trainer, metrics: dict[str, float], seconds: float) -> str:

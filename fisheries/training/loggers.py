@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Literal
 
 import pytorch_lightning as pl
+from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from rich.console import Console
 
+from fisheries.schema import InputError
+
 # After this, a run goes on offline rather than wait for a server that does not answer.
 INIT_TIMEOUT_S = 20
+_OURS: dict[str, str] = {}  # the wandb folders of an earlier fold or job, which the next one replaces
 
 
 def create_logger(
@@ -41,8 +45,8 @@ def create_logger(
         offline: whether wandb keeps everything in the folder. Without a key it does so anyway, and `WANDB_MODE` wins
             over both; it never asks, and waits 20 seconds at most for its server.
     """
-    if name == "none":
-        return False
+    if name == "none" or (name == "wandb" and getattr(rank_zero_only, "rank", 0) != 0):
+        return False  # of the processes that train together one is enough
     if name == "csv":
         return CSVLogger(folder, name="logs")
     return _wandb_logger(
@@ -73,7 +77,8 @@ def _wandb_logger(
 
     # artifacts would be staged in the home folder
     for variable in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
-        os.environ.setdefault(variable, str(folder.resolve()))
+        if os.environ.get(variable, _OURS.get(variable)) == _OURS.get(variable):  # or the user has set it
+            os.environ[variable] = _OURS[variable] = str(folder.resolve())
 
     def init(mode: Literal["online", "offline", "disabled", "shared"] | None) -> wandb.Run:
         return wandb.init(
@@ -87,15 +92,19 @@ def _wandb_logger(
             settings=wandb.Settings(init_timeout=INIT_TIMEOUT_S, silent=True),
         )
 
-    mode = os.environ.pop("WANDB_MODE", "")  # an empty one would be refused
-    if mode:
+    mode = os.environ.pop("WANDB_MODE", "")  # wandb refuses an empty one
+    if mode not in ("", "online", "offline", "disabled"):
+        raise InputError(f"WANDB_MODE={mode!r}: expected online, offline or disabled")
+    if mode == "disabled":
         os.environ["WANDB_MODE"] = mode
-        return WandbLogger(experiment=init(None))
-    if not offline and wandb.login(prompt=False):
+        return WandbLogger(experiment=init("disabled"))
+    if mode == "online" or (mode == "" and not offline):
         try:
-            return WandbLogger(experiment=init("online"))
+            # without verification: that would ask the server, and fail where there is no network
+            if wandb.login(prompt=False, verify=False):
+                return WandbLogger(experiment=init("online"))
         except (wandb.errors.Error, OSError) as error:
-            console.print(f"  wandb can't be reached ({str(error).splitlines()[0]}): going on offline")
+            console.print(f"  wandb can't be reached ({str(error).splitlines()[0]}): going on offline", markup=False)
     run = init("offline")
     console.print(f"  wandb is offline; send the run later with: wandb sync {folder}/wandb/offline-run-*")
     return WandbLogger(experiment=run)

@@ -33,7 +33,7 @@ class FishModule(pl.LightningModule):
         loss: FishLoss,
         *,
         optimizer: Callable[[nn.Module], Optimizer],
-        schedule: Callable[[Optimizer, int], LRScheduler],
+        schedule: Callable[[Optimizer, float], LRScheduler],
         provenance: Mapping[str, str],
     ) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class FishModule(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make the optimizer and its schedule, stepped after every batch."""
         optimizer = self.create_optimizer(self.net)
-        schedule = self.create_schedule(optimizer, int(self.trainer.estimated_stepping_batches))
+        schedule = self.create_schedule(optimizer, self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fisheries import schema
-from fisheries.data.annotations import STATUSES, USABLE, read_annotations
-from fisheries.schema import InputError
+from fisheries.data.annotations import STATUSES, read_annotations
+from fisheries.schema import USABLE, InputError
 
 HEIGHT, WIDTH = 100, 200
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fisheries.data.datamodule import FisheriesDataModule
-from fisheries.data.dataset import EpochSampler, largest_boxes, one_hot
+from fisheries.data.dataset import EpochSampler, one_hot
 from fisheries.data.metadata import fit_sizes
 from fisheries.data.splits import make_folds
 from fisheries.data.transforms import eval_transform, train_transform
@@ -150,25 +150,6 @@ def test_images_without_a_box_say_so(tables):
         assert [bool(has) for has in batch["has_box"]] == [image_id in usable for image_id in batch["image_id"]]
         assert (batch["box_cxcywh"][batch["has_box"] == 0] == 0).all()
     assert (manifest.loc[data.val.index, "label"] == "NoF").any()
-
-
-def test_the_largest_usable_box_is_the_box():
-    index = pd.Index(["a", "a", "a", "b"], name="image_id")
-    boxes = pd.DataFrame(
-        {
-            "left": [1, 2, 3, 4],
-            "top": 0,
-            "box_width": [10, 20, 90, 5],
-            "box_height": 10,
-            "source": "",
-            "status": ["ok", "clipped", "not_fish", "ok"],
-        },
-        index=index,
-    )
-    found = largest_boxes(boxes, pd.Index(["b", "a", "c"]))
-    assert found[0].tolist() == [4, 0, 5, 10]
-    assert found[1].tolist() == [2, 0, 20, 10]
-    assert np.isnan(found[2]).all()
 
 
 def test_balanced_sampling_draws_every_class_about_as_often():

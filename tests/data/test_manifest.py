@@ -500,6 +500,9 @@ def test_single_photographs_can_be_listed_and_named_twice(tmp_path):
     root = lay_out(tmp_path, {"one.jpg": 1, "two/other.jpg": 2})
     paths = [root / "one.jpg", root / "two" / "other.jpg", root / "one.jpg"]
     assert list(scan_paths(paths, progress=False).index) == ["one.jpg", "other.jpg"]
+    lay_out(tmp_path, {"test_stg2/image_00001.jpg": 3})
+    stage2 = scan_paths([tmp_path / "test_stg2" / "image_00001.jpg"], progress=False)
+    assert list(stage2.index) == ["test_stg2/image_00001.jpg"]
 
 
 def test_photographs_of_the_same_name_are_refused(tmp_path):
