@@ -120,7 +120,8 @@ def manifest(
 
     Example: `fisheries manifest data/ncfm`
     """
-    from fisheries.data.manifest import load_or_scan, summary, tables_dir_of
+    from fisheries.analysis.summary import summary
+    from fisheries.data.manifest import load_or_scan, tables_dir_of
 
     console = _console()
     out = out or tables_dir_of(data_dir, Path("tables"))

@@ -42,6 +42,7 @@ from fisheries.training.callbacks import (
     WholeCheckpoints,
     checkpoints,
 )
+from fisheries.training.devices import choose_devices
 from fisheries.training.loggers import create_logger
 from fisheries.training.losses import FishLoss
 from fisheries.training.module import FishModule
@@ -120,14 +121,14 @@ def check_parts(config: DictConfig, run_dir: Path) -> None:
 
     Raises:
         BackboneError: the network is unknown, or its weights can't be had.
-        InputError: as `devices`.
+        InputError: as `choose_devices`.
     """
     model, trainer = config.model, config.trainer
     fresh = any(resume_path(fold_dir(run_dir, number)) is None for number in fold_numbers(config))
     check_backbone(model.backbone, pretrained=fresh and model.pretrained and model.weights is None)
     if fresh and model.weights is not None and not Path(model.weights).is_file():
         raise InputError(f"model.weights={model.weights}: no such file{_nearest_path(model.weights)}")
-    devices(plain(trainer.gpus), accelerator=trainer.accelerator, devices=plain(trainer.devices))
+    choose_devices(plain(trainer.gpus), accelerator=trainer.accelerator, devices=plain(trainer.devices))
 
 
 def fold_numbers(config: DictConfig) -> list[int]:
@@ -137,11 +138,12 @@ def fold_numbers(config: DictConfig) -> list[int]:
 
 def process_count(config: DictConfig) -> int:
     """Return how many processes train together."""
-    chosen = devices(
-        plain(config.trainer.gpus), accelerator=config.trainer.accelerator, devices=plain(config.trainer.devices)
-    )["devices"]
+    trainer = config.trainer
+    chosen = choose_devices(plain(trainer.gpus), accelerator=trainer.accelerator, devices=plain(trainer.devices))[
+        "devices"
+    ]
     count = len(chosen) if isinstance(chosen, list) else chosen if isinstance(chosen, int) and chosen > 0 else 1
-    return count * config.trainer.num_nodes
+    return count * int(trainer.num_nodes)
 
 
 def settle(config: DictConfig, material: Material) -> None:
@@ -260,7 +262,7 @@ def create_trainer(config: DictConfig, folder: Path, *, run_name: str, console: 
     _quieten()
     arguments: dict[str, Any] = plain(config.trainer)
     gpus = arguments.pop("gpus")
-    arguments |= devices(gpus, accelerator=arguments["accelerator"], devices=arguments["devices"])
+    arguments |= choose_devices(gpus, accelerator=arguments["accelerator"], devices=arguments["devices"])
     bar = arguments.pop("enable_progress_bar")
     plugins = arguments.pop("plugins") or []
     callbacks: list[Callback] = [StepSeed(config.seed), FiniteLoss()]
@@ -283,50 +285,6 @@ def create_trainer(config: DictConfig, folder: Path, *, run_name: str, console: 
         )
     except (MisconfigurationException, TypeError, ValueError) as error:
         raise InputError(f"trainer: {' '.join(str(error).split())}") from error
-
-
-def devices(gpus: int | str | list[int] | None, *, accelerator: str | None, devices: Any) -> dict[str, Any]:
-    """Turn `trainer.gpus` into Lightning's accelerator and devices.
-
-    Args:
-        gpus: 0 for the CPU, a count, a list of numbers, "auto" for what is there, None for the other two arguments.
-        accelerator: Lightning's argument.
-        devices: Lightning's argument.
-
-    Raises:
-        InputError: both are given, there are fewer GPUs, or `gpus` is none of these.
-    """
-    if gpus is None:
-        if accelerator is None and devices is None:
-            return {"accelerator": "cpu", "devices": 1}
-        return {"accelerator": accelerator or "auto", "devices": "auto" if devices is None else devices}
-    if accelerator is not None or devices is not None:
-        raise InputError(
-            f"trainer.gpus={gpus} together with trainer.accelerator or trainer.devices: give one or the other"
-        )
-    there = torch.cuda.device_count() or int(torch.backends.mps.is_available())
-    wanted = there if gpus == "auto" else gpus
-    if not _counts(wanted):
-        raise InputError(f"trainer.gpus={gpus!r}: expected a count, 0 for the CPU, a list such as [0,1], or auto")
-    highest = max([number + 1 for number in wanted], default=0) if isinstance(wanted, list) else int(wanted)
-    if highest > there:
-        raise InputError(
-            f"trainer.gpus={gpus}: this machine has {there or 'no'} GPU{'s' if there != 1 else ''}; trainer.gpus=0 trains on the CPU"
-        )
-    return {"accelerator": "gpu", "devices": wanted} if wanted else {"accelerator": "cpu", "devices": 1}
-
-
-def _counts(gpus: Any) -> bool:
-    numbers = gpus if isinstance(gpus, list) else [gpus]
-    return all(isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in numbers)
-
-
-def device(gpus: int | str) -> torch.device:
-    """Return the device to predict on, see `devices`."""
-    choice = devices(gpus, accelerator=None, devices=None)
-    if choice["accelerator"] == "cpu":
-        return torch.device("cpu")
-    return torch.device("cuda" if torch.cuda.is_available() else "mps")
 
 
 def fold_dir(run_dir: Path, fold: int) -> Path:

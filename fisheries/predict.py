@@ -16,6 +16,7 @@ from fisheries.data.splits import usable_images
 from fisheries.inference.predict import box_table, mean_predictions, predict, with_prior
 from fisheries.inference.scoring import class_frequencies
 from fisheries.schema import BOXES, MANIFEST, OK, InputError, read_table, write_table
+from fisheries.training.devices import choose_device
 
 
 def predict_paths(
@@ -39,7 +40,7 @@ def predict_paths(
         InputError: as `compose.load_run` and `scan_paths`.
     """
     trained = compose.load_run(run_dir, console=console)
-    device = compose.device(int(gpus) if gpus.isdigit() else gpus)
+    device = choose_device(int(gpus) if gpus.isdigit() else gpus)
     images = scan_paths(paths, progress=console.is_terminal)
     readable = images[images["status"] == OK]
     if readable.empty:

@@ -12,11 +12,12 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from fisheries import cli
-from fisheries.compose import create_net, devices
+from fisheries.compose import create_net
 from fisheries.config import check_config
 from fisheries.data.metadata import SizeStatistics
 from fisheries.data.transforms import train_transform
 from fisheries.schema import InputError
+from fisheries.training.devices import choose_devices
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = ["data", "experiment", "logger", "model", "optimizer", "schedule", "split", "trainer", "transform"]
@@ -135,18 +136,18 @@ def test_a_word_that_only_looks_like_a_value_is_refused(override: str, message: 
 
 
 def test_without_a_choice_it_is_the_cpu():
-    assert devices(None, accelerator=None, devices=None) == {"accelerator": "cpu", "devices": 1}
+    assert choose_devices(None, accelerator=None, devices=None) == {"accelerator": "cpu", "devices": 1}
 
 
 def test_accelerator_and_devices_work_as_in_lightning():
-    assert devices(None, accelerator="cpu", devices=2) == {"accelerator": "cpu", "devices": 2}
+    assert choose_devices(None, accelerator="cpu", devices=2) == {"accelerator": "cpu", "devices": 2}
 
 
 def test_zero_gpus_is_the_cpu_and_auto_is_what_is_there(monkeypatch: pytest.MonkeyPatch):
-    assert devices(0, accelerator=None, devices=None)["accelerator"] == "cpu"
+    assert choose_devices(0, accelerator=None, devices=None)["accelerator"] == "cpu"
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    assert devices("auto", accelerator=None, devices=None) == {"accelerator": "gpu", "devices": 3}
-    assert devices([0, 2], accelerator=None, devices=None) == {"accelerator": "gpu", "devices": [0, 2]}
+    assert choose_devices("auto", accelerator=None, devices=None) == {"accelerator": "gpu", "devices": 3}
+    assert choose_devices([0, 2], accelerator=None, devices=None) == {"accelerator": "gpu", "devices": [0, 2]}
 
 
 @pytest.mark.parametrize(
@@ -164,5 +165,5 @@ def test_impossible_gpus_are_one_line(gpus, accelerator, message: str, monkeypat
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(InputError) as caught:
-        devices(gpus, accelerator=accelerator, devices=None)
+        choose_devices(gpus, accelerator=accelerator, devices=None)
     assert message in str(caught.value)

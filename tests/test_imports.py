@@ -22,9 +22,9 @@ MAY = {
     "config": {"schema", "data"},
     "compose": {"schema", "config", "data", "models", "training", "inference"},
     "results": BORDER | {"compose", "data", "training", "inference", "analysis"},
-    "predict": BORDER | {"compose", "data", "inference"},
+    "predict": BORDER | {"compose", "data", "inference", "training"},
     "run": BORDER | {"config", "compose", "results", "data", "models", "training", "inference"},
-    "cli": {"schema", "config", "compose", "run", "predict", "data", "inference"},
+    "cli": {"schema", "analysis", "config", "compose", "run", "predict", "data", "inference"},
     "__main__": {"cli"},
 }
 FILES = sorted(file for file in PACKAGE.rglob("*.py") if file.name != "__init__.py")

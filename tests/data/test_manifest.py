@@ -15,10 +15,11 @@ from PIL import Image
 from rich.console import Console
 
 from fisheries import schema
+from fisheries.analysis.summary import summary
 from fisheries.data import images
 from fisheries.data import manifest as manifest_file
 from fisheries.data.images import read_image
-from fisheries.data.manifest import NOTES, STATUSES, attach_boats, load_or_scan, scan, scan_paths, size_as_boat, summary
+from fisheries.data.manifest import NOTES, STATUSES, attach_boats, load_or_scan, scan, scan_paths, size_as_boat
 from fisheries.schema import InputError
 
 

@@ -1,0 +1,77 @@
+"""What a manifest and its boxes hold, to be printed with rich."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+from rich.console import Group, RenderableType
+from rich.table import Column, Table
+from rich.text import Text
+
+from fisheries.data import annotations as rectangles
+from fisheries.data.manifest import NOTES, STATUSES, size_as_boat
+from fisheries.schema import OK, TRAIN, USABLE
+
+_LISTED = 20
+
+
+def summary(manifest: pd.DataFrame, boxes: pd.DataFrame) -> Group:
+    """Return what there is and what can't be used, to be printed with rich."""
+    words = {
+        "size": (_sizes(manifest), {}),
+        "images": (manifest["status"], STATUSES),
+        "notes": (manifest["notes"].str.split().explode().dropna(), NOTES),
+        "rectangles": (boxes["status"], rectangles.STATUSES),
+    }
+    parts: list[RenderableType] = [_class_table(manifest, boxes)]
+    parts += [_count_table(title, column, meanings) for title, (column, meanings) in words.items() if len(column)]
+    parts += _unusable_lines(manifest)
+    if manifest.attrs.get("skipped"):
+        parts.append(Text(f"{manifest.attrs['skipped']} hidden files were skipped"))
+    return Group(*parts)
+
+
+def _class_table(manifest: pd.DataFrame, boxes: pd.DataFrame) -> Table:
+    boxed = manifest.index.isin(boxes.index[boxes["status"].isin(USABLE)])
+    facts = manifest.assign(usable=manifest["status"] == OK, boxed=boxed, boat=manifest["boat"].replace("", None))
+    counts = facts.groupby(["subset", "label"]).agg(
+        images=("status", "size"), usable=("usable", "sum"), boxed=("boxed", "sum"), boats=("boat", "nunique")
+    )
+    for name in manifest.attrs.get("empty_classes", []):
+        counts.loc[(TRAIN, name), :] = 0
+    table = Table(
+        "subset", "class", *(Column(name, justify="right") for name in ("images", "usable", "with box", "boats"))
+    )
+    for (subset, label), row in counts.sort_index(ascending=[False, True]).iterrows():
+        table.add_row(_shown(subset), _shown(label), *(f"{int(value):,}" for value in row))
+    return table
+
+
+def _count_table(title: str, words: pd.Series, meanings: Mapping[str, str]) -> Table:
+    table = Table(title, Column("count", justify="right"), *(["meaning"] if meanings else []))
+    counts = words.value_counts()
+    for word, count in counts[:_LISTED].items():
+        table.add_row(_shown(str(word)), f"{count:,}", *([meanings.get(str(word), "")] if meanings else []))
+    if len(counts) > _LISTED:
+        table.add_row(f"{len(counts) - _LISTED:,} others", f"{counts[_LISTED:].sum():,}")
+    return table
+
+
+def _sizes(manifest: pd.DataFrame) -> pd.Series:
+    return size_as_boat(manifest[manifest["height"] > 0])["boat"]
+
+
+def _unusable_lines(manifest: pd.DataFrame) -> list[Text]:
+    unusable = manifest[manifest["status"] != OK]
+    lines = [
+        Text(f"{_shown(path)}: {STATUSES.get(status, status)}")
+        for path, status in zip(unusable["path"][:_LISTED], unusable["status"][:_LISTED], strict=True)
+    ]
+    if len(unusable) > _LISTED:
+        lines.append(Text(f"... and {len(unusable) - _LISTED} more, see manifest.csv"))
+    return lines
+
+
+def _shown(name: str) -> Text:
+    return Text(name if name.isprintable() else repr(name))
