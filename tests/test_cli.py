@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 
+from fisheries import cli
 from fisheries.cli import user_error
 from fisheries.schema import InputError
 from tests.conftest import ROOT
@@ -55,14 +57,26 @@ def failed_with_one_line(answer: subprocess.CompletedProcess[str]) -> str:
         (["lr==3"], "fisheries: "),
     ],
 )
-def test_a_wrong_word_on_the_command_line_is_one_line(overrides: list[str], message: str, tmp_path: Path, world: Path):
+def test_a_wrong_word_on_the_command_line_is_one_line(
+    overrides: list[str], message: str, tmp_path: Path, world: Path, monkeypatch: pytest.MonkeyPatch
+):
     data = [] if any(o.startswith("data") for o in overrides) else ["data=folder", f"data.root={world}"]
-    answer = call(sys.executable, ROOT / "train.py", *overrides, *data, cwd=tmp_path)
-    if "-m" in overrides:  # there Hydra has a line of its own
-        assert answer.returncode == 1
-        assert message in answer.stderr
-    else:
-        assert message in failed_with_one_line(answer)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py"), *overrides, *data])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.setenv("FISHERIES_RUN_ID", "run")
+    GlobalHydra.instance().clear()
+    with pytest.raises(SystemExit) as caught:
+        cli.train()
+    line = str(caught.value.code)  # what Python prints, and exits with 1
+    assert line.startswith("fisheries: ")
+    assert message in line
+    assert "\n" not in line
+
+
+def test_a_wrong_word_exits_with_1_and_prints_nothing_else(tmp_path: Path):
+    for overrides in (["model=resnet5"], ["optimizer.lr=fast"]):
+        failed_with_one_line(call(sys.executable, ROOT / "train.py", *overrides, cwd=tmp_path))
 
 
 def test_what_a_worker_process_says_is_one_line_too():

@@ -188,51 +188,51 @@ def wait_for_line(process: subprocess.Popen, text: str, *, seconds: float = 120)
     return seen
 
 
+OPTIONS = [
+    "data=folder",
+    "data.image_hw=[32,48]",
+    "data.workers=0",
+    "split.folds=2",
+    "trainer.max_epochs=4",
+    "optimizer.lr=1e-3",
+]
+OPTIONS += ["model.options={widths:[4,8],depths:[1,1]}", "model.dropout=0.5"]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, world: Path) -> bytes:
+    """The held-out predictions of a run that nothing stopped."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    command = [sys.executable, str(ROOT / "train.py"), *OPTIONS, f"data.root={world}"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=240)
+    return (run_dir(folder) / "oof.csv").read_bytes()
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_run_goes_on_and_ends_as_the_uninterrupted_one(
-    stop: signal.Signals, train_py, tmp_path: Path, world: Path
+    stop: signal.Signals, uninterrupted: bytes, tmp_path: Path, world: Path
 ):
-    whole = tmp_path / "whole"
-    whole.mkdir()
-    options = ["trainer.max_epochs=4", "model.dropout=0.5", "optimizer.lr=1e-3"]
-    train_py(*options)
-    (uninterrupted,) = (tmp_path / "runs").iterdir()
-    uninterrupted.rename(whole / "run")
-    command = [
-        sys.executable,
-        str(ROOT / "train.py"),
-        "data=folder",
-        f"data.root={world}",
-        "data.image_hw=[32,48]",
-        "data.workers=0",
-    ]
-    command += ["split.folds=2", "model.options={widths:[4,8],depths:[1,1]}", *options]
+    train = [sys.executable, str(ROOT / "train.py")]
+    command = [*train, *OPTIONS, f"data.root={world}"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     wait_for_line(process, "epoch 2/4")
     process.send_signal(stop)
     printed = process.communicate(timeout=60)[0]
-    interrupted = run_dir(tmp_path)
+    run = run_dir(tmp_path)
     if stop == signal.SIGKILL:
         assert process.returncode == -signal.SIGKILL
     else:
         assert process.returncode == 128 + stop, printed
-        assert f"Interrupted. Go on with: python train.py resume={interrupted}" in printed
-    assert (interrupted / "fold-0" / "last.ckpt").is_file()
-    assert not (interrupted / "oof.csv").exists()
-    resumed = subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), f"resume={interrupted}"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+        assert f"Interrupted. Go on with: python train.py resume={run}" in printed
+    assert (run / "fold-0" / "last.ckpt").is_file()
+    assert not (run / "oof.csv").exists()
+    resumed = subprocess.run([*train, f"resume={run}"], cwd=tmp_path, capture_output=True, text=True, timeout=240)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "epoch 1/4" not in resumed.stdout
     assert "epoch 4/4" in resumed.stdout
-    assert (interrupted / "oof.csv").read_bytes() == (whole / "run" / "oof.csv").read_bytes()
-    epochs = pd.read_csv(interrupted / "fold-0" / "epochs.csv")
-    assert list(epochs["epoch"]) == [0, 1, 2, 3]
-    assert list((tmp_path / "runs").iterdir()) == [interrupted]
+    assert (run / "oof.csv").read_bytes() == uninterrupted
+    assert list(pd.read_csv(run / "fold-0" / "epochs.csv")["epoch"]) == [0, 1, 2, 3]
+    assert list((tmp_path / "runs").iterdir()) == [run]
 
 
 def test_the_last_state_knows_which_epoch_was_best_so_far(train_py, tmp_path: Path):
