@@ -104,7 +104,7 @@ def _save_curves(run_dir: Path, numbers: Sequence[int], *, prior_log_loss: float
 
 
 def _versions() -> dict[str, str]:
-    packages = ("fisheries", "torch", "pytorch-lightning", "timm", "albumentations", "numpy", "pandas", "scikit-learn")
+    packages = ("torch", "pytorch-lightning", "timm", "albumentations", "numpy", "pandas", "scikit-learn")
     return {"python": platform.python_version(), **{package: version(package) for package in packages}}
 
 
