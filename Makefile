@@ -10,7 +10,7 @@ help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 
 demo: $(VENV)/ready  ## the main job on the embedded boats: boats, training, an honest score, a submission
-	$(BIN)/python train.py data=synthetic
+	$(BIN)/python train.py data=synthetic data.root=null
 
 test: $(VENV)/ready lint types  ## lint, types and every test
 	$(BIN)/python -m pytest -n 2

@@ -29,7 +29,7 @@ from fisheries.data.metadata import SizeStatistics
 from fisheries.data.splits import usable_images
 from fisheries.data.transforms import Transform, eval_transform, train_transform
 from fisheries.inference.scoring import read_solution
-from fisheries.models.backbones import Backbone, check_backbone, create_backbone, load_weights
+from fisheries.models.backbones import check_backbone, create_backbone, load_weights
 from fisheries.models.fishnet import FishNet
 from fisheries.schema import InputError, nearest, write_atomic
 from fisheries.training.callbacks import (
@@ -89,6 +89,10 @@ def load_material(config: DictConfig, *, console: Console) -> Material:
     data = config.data
     if data.solution is not None:
         read_solution(data.solution)  # or a wrong one would only show after training
+    if data.synth is not None and data.root is not None:
+        raise InputError(
+            f"data.root={data.root}: data=synthetic draws its own; use data=ncfm or data=folder, or data.root=null"
+        )
     root = Path(data.root) if data.synth is None else _draw_synthetic(data.synth, console=console)
     if not root.is_dir():
         raise InputError(
@@ -187,14 +191,7 @@ def create_net(
     )
     if model.weights is not None and not trained:
         console.print(f"  {model.weights}: {load_weights(backbone, model.weights)}")
-    net = assemble_net(backbone, model, classes=classes, sizes=sizes)
-    _check_input(net, image_hw, name=model.backbone)
-    return net
-
-
-def assemble_net(backbone: Backbone, model: DictConfig, *, classes: int, sizes: SizeStatistics) -> FishNet:
-    """Put the heads of the configuration's `model` on a backbone."""
-    return FishNet(
+    net = FishNet(
         backbone,
         classes=classes,
         head=model.head,
@@ -203,11 +200,11 @@ def assemble_net(backbone: Backbone, model: DictConfig, *, classes: int, sizes: 
         known_hw=torch.from_numpy(sizes.known_standardized()),
         predict_box=model.predict_box,
     )
+    _check_input(net, image_hw, name=model.backbone)
+    return net
 
 
-def create_datamodule(
-    config: DictConfig, material: Material, folds: pd.DataFrame, *, fold: int, extra: pd.DataFrame | None = None
-) -> FisheriesDataModule:
+def create_datamodule(config: DictConfig, material: Material, folds: pd.DataFrame, *, fold: int) -> FisheriesDataModule:
     """Divide the material into the fold's two sides and feed them."""
     held_out = folds["fold"] == fold
     return FisheriesDataModule(
@@ -221,7 +218,6 @@ def create_datamodule(
         workers=config.data.workers,
         seed=config.seed,
         balanced=config.data.balanced,
-        extra=extra,
     )
 
 

@@ -28,7 +28,7 @@ from fisheries.inference.scoring import (
     score_table,
 )
 from fisheries.inference.submission import write_submission, write_submission_notes
-from fisheries.schema import BOXES, FOLDS, OK, read_predictions, read_table, table_hash, write_atomic, write_table
+from fisheries.schema import BOXES, OK, read_predictions, read_table, table_hash, write_atomic, write_table
 from fisheries.training.callbacks import EPOCHS
 
 RECORD = "run.json"
@@ -64,7 +64,9 @@ def finish(
     console.print(_score_view(scores, split=config.split.name))
     console.print(f"  the best epoch was chosen on these images; all of it is in {run_dir}\n")
     if (fold_dir(run_dir, numbers[0]) / "test.csv").is_file():
-        record["test"] = _submit(config, material, run_dir, numbers, name=name, scores=total, console=console)
+        record["test"] = _submit(
+            config, material, run_dir, numbers, name=name, folds_hash=table_hash(folds), scores=total, console=console
+        )
     write_atomic(run_dir / RECORD, json.dumps(record, indent=2).encode())
 
 
@@ -133,6 +135,7 @@ def _submit(
     numbers: Sequence[int],
     *,
     name: str,
+    folds_hash: str,
     scores: dict[str, float],
     console: Console,
 ) -> dict[str, dict[str, float]]:
@@ -147,15 +150,9 @@ def _submit(
             f"  [yellow]{len(unreadable)} test images can't be read, {unreadable[0]} first: they get the prior[/]"
         )
     path = write_submission(predictions, Path(config.submissions_dir) / f"{name}.csv").path
-    write_submission_notes(
-        path, run=name, git_commit=git_commit(), folds_hash=table_hash(_folds(run_dir)), scores=scores
-    )
+    write_submission_notes(path, run=name, git_commit=git_commit(), folds_hash=folds_hash, scores=scores)
     console.print(f"Submission: {path} ({len(predictions)} rows)")
     return _score_test(config, material, predictions, console=console)
-
-
-def _folds(run_dir: Path) -> pd.DataFrame:
-    return read_table(run_dir / "folds.csv", FOLDS)
 
 
 def _score_test(

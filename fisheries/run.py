@@ -22,21 +22,10 @@ from fisheries.config import check_config, read_config, save_config
 from fisheries.data.datamodule import FisheriesDataModule
 from fisheries.data.splits import check_folds, make_folds, missing_classes, usable_images
 from fisheries.inference.predict import box_table, predict, with_prior
-from fisheries.inference.scoring import (
-    class_frequencies,
-)
+from fisheries.inference.scoring import class_frequencies
 from fisheries.models.fishnet import FishNet
 from fisheries.results import finish, git_commit, material_hash
-from fisheries.schema import (
-    BOXES,
-    FOLDS,
-    MANIFEST,
-    OK,
-    TRAIN,
-    read_table,
-    table_hash,
-    write_table,
-)
+from fisheries.schema import BOXES, FOLDS, MANIFEST, OK, TRAIN, read_table, table_hash, write_table
 from fisheries.training.callbacks import BEST
 from fisheries.training.loggers import close_loggers
 
