@@ -32,6 +32,8 @@ MANIFEST: Mapping[str, str] = {
     "status": "str",  # "ok", or why the image can't be used
     "notes": "str",  # oddities that don't stop its use, separated by blanks
     "boat": "str",  # "" where it is not known
+    "burst": "str",  # id of the first of the near-duplicate frames that it belongs to, which may be itself
+    "is_night": "bool",  # lit by the camera's lamp alone
     "size_bytes": "int64",
     "mtime_ns": "int64",
 }
@@ -44,7 +46,8 @@ BOXES: Mapping[str, str] = {
     "status": "str",  # "ok", "clipped", or why the box can't be used
 }
 FOLDS: Mapping[str, str] = {
-    "fold": "int64",  # the fold that holds the image out
+    "fold": "int64",  # the fold that holds the image out; -1 for a boat that no fold ever trains on
+    "seen_fold": "int64",  # another fold, which holds it out of its training to be scored on seen boats; -1 for none
     "split": "str",  # how the folds were drawn
     "seed": "int64",
 }
@@ -61,13 +64,20 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {matches[0]!r}?)" if matches else ""
 
 
-def read_table(path: Path | str, columns: Mapping[str, str], *, unique: bool = True) -> pd.DataFrame:
+def read_table(
+    path: Path | str,
+    columns: Mapping[str, str],
+    *,
+    unique: bool = True,
+    optional: Mapping[str, str | float | bool] | None = None,
+) -> pd.DataFrame:
     """Read a CSV with a column `image_id` and at least `columns`; other columns are dropped.
 
     Args:
         path: the CSV file.
-        columns: name -> dtype ("str", "int64", "float64"), such as `MANIFEST`.
+        columns: name -> dtype ("str", "int64", "float64", "bool"), such as `MANIFEST`.
         unique: whether an `image_id` may occur once only.
+        optional: those of `columns` that the file may lack, and what they then hold throughout.
 
     Returns:
         The table, indexed by `image_id`, in the file's order.
@@ -77,6 +87,7 @@ def read_table(path: Path | str, columns: Mapping[str, str], *, unique: bool = T
             empty or, if `unique`, occurs twice.
     """
     table = _read_text(Path(path))
+    table = table.assign(**{name: str(value) for name, value in (optional or {}).items() if name not in table})
     for name in (KEY, *columns):
         if name not in table:
             raise InputError(
@@ -186,6 +197,8 @@ def _indexed(table: pd.DataFrame, path: Path | str, *, unique: bool) -> pd.DataF
 def _typed(column: pd.Series, dtype: str, path: Path | str) -> pd.Series:
     if dtype == "str":
         return column
+    if dtype == "bool":
+        return _truth(column, path)
     numbers = pd.to_numeric(column.replace("", "nan"), errors="coerce")
     text = column.str.strip().str.lower()
     wrong = numbers.isna() & ((dtype == "int64") | ~text.isin(["", "nan"]))
@@ -197,3 +210,11 @@ def _typed(column: pd.Series, dtype: str, path: Path | str) -> pd.Series:
             f"{path}: {column.name} of {where!r} is {value!r}, not {'a whole' if dtype == 'int64' else 'a'} number"
         )
     return numbers.astype(dtype)
+
+
+def _truth(column: pd.Series, path: Path | str) -> pd.Series:
+    truth = column.str.strip().str.lower().map({"true": True, "1": True, "false": False, "0": False})
+    if truth.isna().any():
+        where, value = column.index[truth.isna()][0], column[truth.isna()].iloc[0]
+        raise InputError(f"{path}: {column.name} of {where!r} is {value!r}; expected True or False")
+    return truth.astype(bool)

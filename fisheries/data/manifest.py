@@ -73,8 +73,9 @@ def scan(data_dir: Path, *, previous: pd.DataFrame | None, workers: int, progres
         progress: whether to draw a bar on standard error.
 
     Returns:
-        Columns `schema.MANIFEST` by `image_id`, train first, then by subset and id; `boat` is "" throughout. Its
-        `attrs` hold "empty_classes", class folders without a photograph, and "skipped", the number of hidden files.
+        Columns `schema.MANIFEST` by `image_id`, train first, then by subset and id; what needs the other photographs is
+        left open: boat and burst are "", and no image is by night. Its `attrs` hold "empty_classes", class folders
+        without a photograph, and "skipped", the number of hidden files.
 
     Raises:
         InputError: neither train nor test folders, no file in them, or a folder that can't be listed.
@@ -133,6 +134,34 @@ def _plain_files(folder: Path) -> list[_File]:
 
 def _subset_of(folder: Path) -> str:
     return folder.name if re.fullmatch(r"test_stg\d+", folder.name) else "test"
+
+
+def read_manifest(path: Path) -> pd.DataFrame:
+    """Read a manifest, or any CSV with `image_id` and some of its columns.
+
+    Columns that it lacks are filled: images of training that can be read, by day, each a burst of its own, of unknown
+    boat, label, size and path. The boat "-1" means that it isn't known.
+
+    Args:
+        path: a CSV file.
+
+    Returns:
+        Columns `schema.MANIFEST` by `image_id`.
+
+    Raises:
+        InputError: as `schema.read_table`; the file is a folder.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: a folder; `fisheries manifest {path}` makes its manifest.csv, which is wanted here")
+    defaults: dict[str, str | bool] = {"subset": TRAIN, "status": OK, "is_night": False}
+    optional: dict[str, str | float | bool] = {
+        name: defaults.get(name, "" if kind == "str" else 0) for name, kind in schema.MANIFEST.items()
+    }
+    table = schema.read_table(path, schema.MANIFEST, optional=optional)
+    own = pd.Series(table.index, table.index, dtype="str")
+    return table.assign(
+        boat=table["boat"].str.strip().replace("-1", ""), burst=table["burst"].where(table["burst"] != "", own)
+    )
 
 
 def attach_boats(manifest: pd.DataFrame, boats_csv: Path) -> pd.DataFrame:
@@ -296,7 +325,8 @@ def _read_files(files: Sequence[_File], *, previous: pd.DataFrame | None, worker
     for file in files:
         content = read.get(file) or known[(str(file.path), file.size_bytes, file.mtime_ns)]
         origin = {"path": _text(str(file.path)), "subset": file.subset, "label": file.label}
-        rows.append(origin | content | {"boat": "", "size_bytes": file.size_bytes, "mtime_ns": file.mtime_ns})
+        unknown = {"boat": "", "burst": "", "is_night": False}
+        rows.append(origin | content | unknown | {"size_bytes": file.size_bytes, "mtime_ns": file.mtime_ns})
     index = pd.Index(_image_ids(files), name=schema.KEY, dtype="str")
     return pd.DataFrame(rows, index=index)[list(schema.MANIFEST)].astype(dict(schema.MANIFEST))
 

@@ -16,7 +16,7 @@ HEIGHT, WIDTH = 100, 200
 
 def image(path: str, label: str = "ALB", *, status: str = "ok", subset: str = "train") -> dict[str, object]:
     size = {"height": HEIGHT, "width": WIDTH} if status == "ok" else {"height": 0, "width": 0}
-    rest = {"sha256": "", "notes": "", "boat": "", "size_bytes": 1, "mtime_ns": 1}
+    rest = {"sha256": "", "notes": "", "boat": "", "burst": "", "is_night": False, "size_bytes": 1, "mtime_ns": 1}
     return {"path": f"/data/{path}", "subset": subset, "label": label, "status": status, **size, **rest}
 
 

@@ -1,0 +1,92 @@
+"""Small pictures of all photographs, read once and kept, from which bursts and boats are found."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from fisheries.data.images import read_small
+from fisheries.schema import OK, InputError, write_atomic
+
+THUMBNAIL_HW = (54, 96)  # height and width in pixels, whatever the photograph's shape
+_LOG = logging.getLogger(__name__)
+
+
+def load_thumbnails(
+    manifest: pd.DataFrame, cache: Path | None = None, *, workers: int | None = None, progress: bool = False
+) -> NDArray[np.uint8]:
+    """Return a thumbnail of every readable photograph of a manifest.
+
+    Args:
+        manifest: with `path`, `sha256` and `status`.
+        cache: an .npz beside the manifest with those read before, by content; written anew when photographs came.
+        workers: threads; None for up to one a core.
+        progress: whether to draw a bar on standard error.
+
+    Returns:
+        (N, H, W, 3) RGB in the manifest's order, H and W as in `THUMBNAIL_HW`; black where the status is not "ok".
+
+    Raises:
+        InputError: a photograph that the manifest calls "ok" is gone or damaged.
+    """
+    pixels = np.zeros((len(manifest), *THUMBNAIL_HW, 3), np.uint8)
+    known = _read_cache(cache)
+    readable = np.flatnonzero(manifest["status"] == OK)
+    sha256 = manifest["sha256"].to_numpy()
+    for row in readable:
+        if sha256[row] in known:
+            pixels[row] = known[sha256[row]]
+    fresh = [row for row in readable if sha256[row] not in known]
+    paths = manifest["path"].to_numpy()
+    pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)
+    try:
+        small = pool.map(lambda row: read_small(paths[row], image_hw=THUMBNAIL_HW), fresh)
+        shown = track(
+            small,
+            "Reading thumbnails",
+            total=len(fresh),
+            console=Console(stderr=True),
+            disable=not (progress and fresh),
+        )
+        for row, picture in zip(fresh, shown, strict=True):
+            pixels[row] = picture
+    finally:
+        pool.shutdown(cancel_futures=True)
+    if cache is not None and fresh:
+        _write_cache(cache, sha256[readable], pixels[readable])
+    return pixels
+
+
+def _read_cache(cache: Path | None) -> dict[str, NDArray[np.uint8]]:
+    if cache is None or not cache.is_file():
+        return {}
+    try:
+        with np.load(cache, allow_pickle=False) as stored:
+            pixels, sha256 = stored["pixels"], stored["sha256"]
+        if pixels.shape != (len(sha256), *THUMBNAIL_HW, 3) or pixels.dtype != np.uint8:
+            raise ValueError(f"pixels of shape {pixels.shape}")
+    except Exception as error:  # whatever a damaged or foreign file makes NumPy stumble over
+        _LOG.warning("%s can't be used again, so all photographs are read anew (%s)", cache, error)
+        return {}
+    return dict(zip(sha256.tolist(), pixels, strict=True))
+
+
+def _write_cache(cache: Path, sha256: NDArray[np.str_], pixels: NDArray[np.uint8]) -> None:
+    known = sha256 != ""
+    buffer = io.BytesIO()
+    np.savez(buffer, sha256=sha256[known].astype("U64"), pixels=pixels[known])
+    try:
+        write_atomic(cache, buffer.getvalue())
+    except OSError as error:
+        raise InputError(
+            f"{cache}: can't be written ({error.strerror}); expected room and a writable folder"
+        ) from error
