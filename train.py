@@ -4,7 +4,7 @@ python train.py                                                          the emb
 python train.py data=ncfm data.root=DIR model=resnet50 trainer.gpus=1    the competition
 """
 
-from fisheries.cli import train
+from fisheries.launch import train
 
 if __name__ == "__main__":
     train()

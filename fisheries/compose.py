@@ -21,12 +21,12 @@ from pytorch_lightning.callbacks import Callback, RichProgressBar
 from rich.console import Console
 from timm.optim._optim_factory import create_optimizer_v2
 
-from fisheries.config import plain, read_config
+from fisheries.config import AUTO, plain, read_config
 from fisheries.data import synthetic
 from fisheries.data.datamodule import FisheriesDataModule
 from fisheries.data.manifest import load_or_scan, tables_dir_of
 from fisheries.data.metadata import SizeStatistics
-from fisheries.data.splits import usable_images
+from fisheries.data.splits import make_folds, train_ids, usable_images, val_ids
 from fisheries.data.transforms import Transform, eval_transform, train_transform
 from fisheries.inference.scoring import read_solution
 from fisheries.models.backbones import check_backbone, create_backbone, load_weights
@@ -128,15 +128,39 @@ def check_parts(config: DictConfig, run_dir: Path) -> None:
         InputError: as `choose_devices`.
     """
     model, trainer = config.model, config.trainer
-    fresh = any(resume_path(fold_dir(run_dir, number)) is None for number in fold_numbers(config))
+    settled = isinstance(config.split.folds, int)  # else the run is a new one
+    fresh = not settled or any(resume_path(fold_dir(run_dir, number)) is None for number in fold_numbers(config))
     check_backbone(model.backbone, pretrained=fresh and model.pretrained and model.weights is None)
     if fresh and model.weights is not None and not Path(model.weights).is_file():
         raise InputError(f"model.weights={model.weights}: no such file{_nearest_path(model.weights)}")
     choose_devices(plain(trainer.gpus), accelerator=trainer.accelerator, devices=plain(trainer.devices))
 
 
+def draw_folds(config: DictConfig, material: Material) -> pd.DataFrame:
+    """Draw the fold table that the configuration asks for, and write into it how many folds there are.
+
+    Raises:
+        InputError: as `make_folds`; `fold` is not one of them.
+    """
+    split = config.split
+    folds = make_folds(
+        material.manifest,
+        split=split.name,
+        folds=None if split.folds == AUTO else split.folds,
+        seed=config.seed,
+        holdout=plain(split.holdout),
+        seen_share=split.seen_share,
+        file=None if split.file is None else Path(split.file),
+    )
+    count = int(folds["fold"].max()) + 1
+    if config.fold != "all" and config.fold >= count:
+        raise InputError(f"fold={config.fold}: there are {count} folds; expected 0 to {count - 1}, or all")
+    split.folds = count
+    return folds
+
+
 def fold_numbers(config: DictConfig) -> list[int]:
-    """Return the folds to train."""
+    """Return the folds to train; the number of folds must be settled, see `draw_folds`."""
     return list(range(config.split.folds)) if config.fold == "all" else [config.fold]
 
 
@@ -153,7 +177,8 @@ def process_count(config: DictConfig) -> int:
 def settle(config: DictConfig, material: Material) -> None:
     """Write into the configuration what was found, and paths that hold from any folder."""
     config.data.root, config.data.classes = str(material.root.resolve()), material.classes
-    for node, key in ((config.data, "boats"), (config.data, "solution"), (config.model, "weights")):
+    paths = ((config.data, "boats"), (config.data, "solution"), (config.model, "weights"), (config.split, "file"))
+    for node, key in paths:
         if node[key] is not None:
             node[key] = str(Path(node[key]).resolve())
 
@@ -206,10 +231,9 @@ def create_net(
 
 def create_datamodule(config: DictConfig, material: Material, folds: pd.DataFrame, *, fold: int) -> FisheriesDataModule:
     """Divide the material into the fold's two sides and feed them."""
-    held_out = folds["fold"] == fold
     return FisheriesDataModule(
-        train=material.manifest.loc[folds.index[~held_out]],
-        val=material.manifest.loc[folds.index[held_out]],
+        train=material.manifest.loc[train_ids(folds, fold)],
+        val=material.manifest.loc[val_ids(folds, fold)],
         boxes=material.boxes,
         classes=material.classes,
         train_transform=train_transform(image_hw=image_hw_of(config), **plain(config.transform)),

@@ -14,6 +14,7 @@ from fisheries.data.splits import SPLITS
 from fisheries.schema import InputError, write_atomic
 
 CONFIG = "config.yaml"
+AUTO = "auto"  # as split.folds: the most that lack no class on either side
 
 
 def check_config(config: DictConfig) -> None:
@@ -96,7 +97,7 @@ def _ranges(config: DictConfig) -> list[str]:
         "seed": (0, 2**32 - 1, int),
         "data.batch_size": (1, 1 << 16, int),
         "data.workers": (0, 256, int),
-        "split.folds": (2, 1000, int),
+        "split.seen_share": (0, 0.5, float),
         "model.dropout": (0, 0.99, float),
         "optimizer.lr": (1e-12, 100, float),
         "optimizer.weight_decay": (0, 10, float),
@@ -122,7 +123,22 @@ def _ranges(config: DictConfig) -> list[str]:
         and all(isinstance(side, int) and 16 <= side <= 8192 for side in sides)
     ):
         problems.append(f"data.image_hw={sides!r}: expected [height,width] of 16 to 8192 pixels")
-    fold = config.fold
-    if fold != "all" and (isinstance(fold, bool) or not isinstance(fold, int) or not 0 <= fold < config.split.folds):
-        problems.append(f"fold={fold!r}: expected 0 to {config.split.folds - 1}, or all")
+    return problems + _fold_problems(config)
+
+
+def _fold_problems(config: DictConfig) -> list[str]:
+    problems = []
+    folds, fold, holdout = config.split.folds, config.fold, plain(config.split.holdout)
+    known = isinstance(folds, int) and not isinstance(folds, bool)
+    if not (folds == AUTO or (known and 2 <= folds <= 1000) or (folds is None and config.split.name == "file")):
+        problems.append(f"split.folds={folds!r}: expected a whole number from 2 to 1000, or auto")
+    if fold != "all" and (isinstance(fold, bool) or not isinstance(fold, int) or fold < 0 or (known and fold >= folds)):
+        problems.append(f"fold={fold!r}: expected 0 to {folds - 1 if known else 'the last fold'}, or all")
+    names = isinstance(holdout, list) and all(isinstance(name, str) for name in holdout)
+    if not names and (isinstance(holdout, bool) or not isinstance(holdout, int) or holdout < 0):
+        problems.append(f"split.holdout={holdout!r}: expected a number of boats, or a list of their names")
+    if (config.split.name == "file") != (config.split.file is not None):
+        problems.append(
+            f"split.file={config.split.file!r} with split={config.split.name}: give split=file split.file=FILE.csv"
+        )
     return problems

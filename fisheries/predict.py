@@ -1,4 +1,4 @@
-"""Predictions of any photographs by the networks of a run."""
+"""Predictions and features of photographs by the networks of a run."""
 
 from __future__ import annotations
 
@@ -8,14 +8,27 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 from rich.progress import track
+from torch.utils.data import DataLoader
 
 from fisheries import compose
+from fisheries.batch import Batch
+from fisheries.compose import TrainedFold, TrainedRun
 from fisheries.data.datamodule import predict_loader
 from fisheries.data.manifest import scan_paths
 from fisheries.data.splits import usable_images
-from fisheries.inference.predict import box_table, mean_predictions, predict, with_prior
+from fisheries.inference.predict import box_table, extract_features, mean_predictions, predict, with_prior
 from fisheries.inference.scoring import class_frequencies
-from fisheries.schema import BOXES, MANIFEST, OK, InputError, read_table, write_table
+from fisheries.schema import (
+    BOXES,
+    FOLDS,
+    MANIFEST,
+    OK,
+    InputError,
+    read_table,
+    table_hash,
+    write_predictions,
+    write_table,
+)
 from fisheries.training.devices import choose_device
 
 
@@ -49,15 +62,7 @@ def predict_paths(
         )
     results = []
     for fold in trained.folds:
-        loader = predict_loader(
-            readable.assign(label=""),
-            boxes=pd.DataFrame(columns=list(BOXES)),
-            classes=trained.classes,
-            sizes=fold.sizes,
-            transform=trained.transform,
-            batch_size=batch_size,
-            workers=workers,
-        )
+        loader = _loader(readable, trained, fold, batch_size=batch_size, workers=workers)
         shown = track(loader, description=f"  fold {fold.number}", console=console, disable=not console.is_terminal)
         results.append(predict(fold.net, shown, classes=trained.classes, device=device))
     boxes = [result.boxes_cxcywh for result in results if result.boxes_cxcywh is not None]
@@ -70,5 +75,35 @@ def predict_paths(
         for image_id, status in images.loc[images["status"] != OK, "status"].head(10).items():
             console.print(f"    {image_id}: {status}", highlight=False, markup=False)
     table = with_prior(table, images.index, class_frequencies(labels, trained.classes))
-    write_table(table, out)
+    write_predictions(table, out, folds_hash=table_hash(read_table(run_dir / "folds.csv", FOLDS)))
     return table
+
+
+def run_features(run_dir: Path, *, batch_size: int = 32, workers: int = 2, console: Console) -> pd.DataFrame:
+    """Return what the network of a run's first trained fold makes of the run's usable training images.
+
+    Returns:
+        Features (N, F) by `image_id`.
+
+    Raises:
+        InputError: as `compose.load_run`; a photograph is gone.
+    """
+    trained = compose.load_run(run_dir, console=console)
+    images = usable_images(read_table(run_dir / "manifest.csv", MANIFEST))
+    loader = _loader(images, trained, trained.folds[0], batch_size=batch_size, workers=workers)
+    shown = track(loader, description="Extracting features", console=console, disable=not console.is_terminal)
+    return extract_features(trained.folds[0].net, shown, device=choose_device("auto"))
+
+
+def _loader(
+    images: pd.DataFrame, trained: TrainedRun, fold: TrainedFold, *, batch_size: int, workers: int
+) -> DataLoader[Batch]:
+    return predict_loader(
+        images.assign(label=""),
+        boxes=pd.DataFrame(columns=list(BOXES)),
+        classes=trained.classes,
+        sizes=fold.sizes,
+        transform=trained.transform,
+        batch_size=batch_size,
+        workers=workers,
+    )

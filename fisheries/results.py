@@ -1,4 +1,4 @@
-"""The end of a run: folds' predictions joined, scored, shown, and written as a submission."""
+"""The end of a run: folds' predictions joined, scored, shown, and written as a submission and a report."""
 
 from __future__ import annotations
 
@@ -8,30 +8,45 @@ import platform
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
 
 from fisheries.analysis.plots import plot_curves
+from fisheries.analysis.report import write_report
+from fisheries.analysis.score_view import class_view, part_view
 from fisheries.compose import Material, fold_dir
-from fisheries.data.splits import usable_images
+from fisheries.data.splits import train_ids, usable_images
+from fisheries.inference.evaluation import Forecast, averaging_gain, boats_of, forecast, score_rows
 from fisheries.inference.predict import mean_predictions
 from fisheries.inference.scoring import (
+    ALL,
     class_frequencies,
     constant_predictions,
+    image_scores,
+    per_image_loss,
     read_solution,
     score_submission,
-    score_table,
 )
 from fisheries.inference.submission import write_submission, write_submission_notes
-from fisheries.schema import BOXES, OK, read_predictions, read_table, table_hash, write_atomic, write_table
+from fisheries.schema import (
+    BOXES,
+    OK,
+    TRAIN,
+    read_predictions,
+    read_table,
+    table_hash,
+    write_atomic,
+    write_predictions,
+)
 from fisheries.training.callbacks import EPOCHS
 
 RECORD = "run.json"
+UNSEEN, SEEN, HOLDOUT = "unseen", "seen", "holdout"  # boats that a fold has not trained on, has, that no fold has
 
 
 def finish(
@@ -46,28 +61,29 @@ def finish(
     console: Console,
 ) -> None:
     """Join the folds' predictions, score them, and write what a person looks at."""
-    labels = material.manifest["label"]
-    predictions = _joined(run_dir, numbers, "oof", material.classes)
-    write_table(predictions, run_dir / "oof.csv")
-    prior = _prior_predictions(folds, labels, numbers, material.classes)
-    scores = score_table(predictions, labels.loc[predictions.index], prior, **_boxes(run_dir, numbers, material))
-    write_atomic(run_dir / "scores.csv", scores.to_csv().encode())
-    total = scores.loc["all"].dropna().to_dict()
-    _save_curves(run_dir, numbers, prior_log_loss=total["prior_log_loss"])
-    record = {"name": name, "git_commit": git_commit(), "command": sys.argv, "seconds": round(seconds, 1)}
-    record |= {
-        "folds": table_hash(folds),
-        "manifest": material_hash(material.manifest),
-        "scores": total,
-        "versions": _versions(),
+    joined = _join_folds(material, folds, numbers, run_dir)
+    scores = _score_parts(config, material, folds, numbers, run_dir, joined)
+    write_atomic(run_dir / "scores.csv", scores.to_csv(index=False).encode())
+    totals = scores[scores["by"] == ALL].set_index("part")
+    _save_curves(run_dir, numbers, prior_log_loss=float(totals["prior_log_loss"].iloc[0]))
+    console.print(part_view(scores))
+    console.print(class_view(scores))
+    record: dict[str, Any] = {
+        "name": name,
+        "git_commit": git_commit(),
+        "command": sys.argv,
+        "seconds": round(seconds, 1),
     }
-    console.print(_score_view(scores, split=config.split.name))
-    console.print(f"  the best epoch was chosen on these images; all of it is in {run_dir}\n")
+    record |= {"folds": table_hash(folds), "manifest": material_hash(material.manifest), "versions": _versions()}
+    record["scores"] = {part: row.drop(["by", "name"]).dropna().to_dict() for part, row in totals.iterrows()}
+    if UNSEEN in joined:
+        record["forecast"] = _forecast(config, material, folds, numbers, run_dir, joined[UNSEEN], console=console)
     if (fold_dir(run_dir, numbers[0]) / "test.csv").is_file():
         record["test"] = _submit(
-            config, material, run_dir, numbers, name=name, folds_hash=table_hash(folds), scores=total, console=console
+            config, material, folds, numbers, run_dir, name=name, scores=record["scores"], console=console
         )
     write_atomic(run_dir / RECORD, json.dumps(record, indent=2).encode())
+    console.print(f"Report: {write_report(run_dir, progress=console.is_terminal)}")
 
 
 def material_hash(manifest: pd.DataFrame) -> str:
@@ -75,26 +91,70 @@ def material_hash(manifest: pd.DataFrame) -> str:
     return table_hash(manifest.drop(columns=["path", "mtime_ns"]))
 
 
-def _joined(run_dir: Path, numbers: Sequence[int], stem: str, classes: list[str]) -> pd.DataFrame:
-    return pd.concat([read_predictions(fold_dir(run_dir, number) / f"{stem}.csv", classes) for number in numbers])
+def _stems(folds: pd.DataFrame, numbers: Sequence[int], run_dir: Path) -> dict[str, str]:
+    """Return, by what is known of their boats, the name of the prediction tables of images with labels."""
+    by_boat = bool((folds["split"] == "boat").all())
+    stems = {UNSEEN: "oof", SEEN: "seen", HOLDOUT: "holdout"} if by_boat else {SEEN: "oof", HOLDOUT: "holdout"}
+    return {part: stem for part, stem in stems.items() if (fold_dir(run_dir, numbers[0]) / f"{stem}.csv").is_file()}
 
 
-def _prior_predictions(
-    folds: pd.DataFrame, labels: pd.Series, numbers: Sequence[int], classes: list[str]
+def _join_folds(
+    material: Material, folds: pd.DataFrame, numbers: Sequence[int], run_dir: Path
+) -> dict[str, pd.DataFrame]:
+    """Write the run's prediction tables of images with labels, and return them by what is known of their boats."""
+    tables = {}
+    for part, stem in _stems(folds, numbers, run_dir).items():
+        parts = _fold_tables(run_dir, numbers, stem, material.classes)
+        tables[part] = mean_predictions(parts) if part == HOLDOUT else pd.concat(parts)
+        write_predictions(tables[part], run_dir / f"{stem}.csv", folds_hash=table_hash(folds))
+    return tables
+
+
+def _fold_tables(run_dir: Path, numbers: Sequence[int], stem: str, classes: list[str]) -> list[pd.DataFrame]:
+    return [read_predictions(fold_dir(run_dir, number) / f"{stem}.csv", classes) for number in numbers]
+
+
+def _score_parts(
+    config: Any,
+    material: Material,
+    folds: pd.DataFrame,
+    numbers: Sequence[int],
+    run_dir: Path,
+    joined: dict[str, pd.DataFrame],
 ) -> pd.DataFrame:
-    """Return what the constant prior of each fold's training part says of its held-out images."""
-    parts = []
-    for number in numbers:
-        held_out = folds["fold"] == number
-        frequencies = class_frequencies(labels.loc[folds.index[~held_out]], classes)
-        parts.append(constant_predictions(frequencies, folds.index[held_out]))
-    return pd.concat(parts)
+    """Return the rows of `score_rows` for each part, named in a first column."""
+    tables = []
+    for part, stem in _stems(folds, numbers, run_dir).items():
+        predictions = joined[part]
+        images = image_scores(
+            predictions,
+            material.manifest["label"].loc[predictions.index],
+            _priors(material, folds, numbers, predictions.index, column="seen_fold" if stem == "seen" else "fold"),
+            no_fish=config.data.no_fish or "",
+            **_boxes(run_dir, numbers, stem, material),
+        )
+        rows = score_rows(images, material.manifest, classes=material.classes, seed=config.seed)
+        rows.insert(0, "part", part)
+        tables.append(rows)
+    return pd.concat(tables, ignore_index=True)
 
 
-def _boxes(run_dir: Path, numbers: Sequence[int], material: Material) -> dict[str, pd.DataFrame]:
-    files = [fold_dir(run_dir, number) / "oof_boxes.csv" for number in numbers]
-    if not all(file.is_file() for file in files):
-        return {}
+def _priors(
+    material: Material, folds: pd.DataFrame, numbers: Sequence[int], image_ids: pd.Index, *, column: str
+) -> pd.DataFrame:
+    """Return what the constant prior of each image's fold says of it, or the mean of all folds' for holdout boats."""
+    labels, classes = material.manifest["label"], material.classes
+    by_fold = {number: class_frequencies(labels.loc[train_ids(folds, number)], classes) for number in numbers}
+    mean = sum(by_fold.values()) / len(numbers)
+    fold = folds.loc[image_ids, column]
+    parts = [constant_predictions(by_fold.get(number, mean), ids) for number, ids in fold.groupby(fold).groups.items()]
+    return pd.concat(parts).loc[image_ids]
+
+
+def _boxes(run_dir: Path, numbers: Sequence[int], stem: str, material: Material) -> dict[str, pd.DataFrame]:
+    files = [fold_dir(run_dir, number) / f"{stem}_boxes.csv" for number in numbers]
+    if stem == "holdout" or not all(file.is_file() for file in files):
+        return {}  # of a holdout boat each fold has boxes of its own
     return {"boxes_true": material.boxes, "boxes_predicted": pd.concat([read_table(file, BOXES) for file in files])}
 
 
@@ -110,39 +170,49 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{package: version(package) for package in packages}}
 
 
-def _score_view(scores: pd.DataFrame, *, split: str) -> Table:
-    title = "Held-out boats" if split == "boat" else "Held-out images of known boats: far better than new boats will be"
-    view = Table(title=title, title_justify="left")
-    view.add_column("class")
-    for column in scores.columns:
-        view.add_column(column.replace("_", " "), justify="right")
-    for row in scores.itertuples():
-        values = [f"{value:.3f}" if pd.notna(value) else "-" for value in row[2:]]
-        view.add_row(
-            str(row[0]),
-            f"{row[1]:.0f}",
-            *values,
-            end_section=row[0] == scores.index[-2],
-            style="bold" * (row[0] == "all"),
-        )
-    return view
+def _forecast(
+    config: Any,
+    material: Material,
+    folds: pd.DataFrame,
+    numbers: Sequence[int],
+    run_dir: Path,
+    predictions: pd.DataFrame,
+    *,
+    console: Console,
+) -> dict[str, float]:
+    """Say what the boats of test that are new will give; {} where there are none, or test boats are not known."""
+    manifest = material.manifest
+    test = manifest[manifest["subset"] != TRAIN]
+    new = test[~test["boat"].isin({*manifest.loc[folds.index, "boat"], ""})]
+    if new.empty:
+        return {}
+    losses = per_image_loss(predictions, manifest["label"].loc[predictions.index])
+    count = new["boat"].nunique()
+    said = forecast(losses, boats_of(manifest.loc[losses.index]), new_boats=count, seed=config.seed)
+    tables = [table.loc[new.index] for table in _fold_tables(run_dir, numbers, "test", material.classes)]
+    gain = averaging_gain(tables)  # the submission is the folds' mean, the losses are single folds'
+    shrunk = Forecast(*(value - gain for value in asdict(said).values()))
+    console.print(
+        f"Forecast for the {count} new boats in test: log loss {shrunk.log_loss:.3f}, "
+        f"90 % interval {shrunk.low:.3f} to {shrunk.high:.3f}"
+    )
+    return {**asdict(shrunk), "new_boats": count, "averaging_gain": gain}
 
 
 def _submit(
     config: Any,
     material: Material,
-    run_dir: Path,
+    folds: pd.DataFrame,
     numbers: Sequence[int],
+    run_dir: Path,
     *,
     name: str,
-    folds_hash: str,
-    scores: dict[str, float],
+    scores: dict[str, dict[str, float]],
     console: Console,
 ) -> dict[str, dict[str, float]]:
     """Average the folds' test predictions, write the submission, and score it where the truth is known."""
-    tables = [read_predictions(fold_dir(run_dir, number) / "test.csv", material.classes) for number in numbers]
-    predictions = mean_predictions(tables)
-    write_table(predictions, run_dir / "test.csv")
+    predictions = mean_predictions(_fold_tables(run_dir, numbers, "test", material.classes))
+    write_predictions(predictions, run_dir / "test.csv", folds_hash=table_hash(folds))
     test = material.manifest.loc[predictions.index]
     unreadable = test.index[test["status"] != OK]
     if len(unreadable):
@@ -150,7 +220,8 @@ def _submit(
             f"  [yellow]{len(unreadable)} test images can't be read, {unreadable[0]} first: they get the prior[/]"
         )
     path = write_submission(predictions, Path(config.submissions_dir) / f"{name}.csv").path
-    write_submission_notes(path, run=name, git_commit=git_commit(), folds_hash=folds_hash, scores=scores)
+    best = scores.get(UNSEEN, scores[SEEN])
+    write_submission_notes(path, run=name, git_commit=git_commit(), folds_hash=table_hash(folds), scores=best)
     console.print(f"Submission: {path} ({len(predictions)} rows)")
     return _score_test(config, material, predictions, console=console)
 

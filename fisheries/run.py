@@ -20,12 +20,12 @@ from fisheries import compose
 from fisheries.compose import Material, fold_dir, fold_numbers
 from fisheries.config import check_config, read_config, save_config
 from fisheries.data.datamodule import FisheriesDataModule
-from fisheries.data.splits import check_folds, make_folds, missing_classes, usable_images
+from fisheries.data.splits import check_folds, holdout_ids, missing_classes, seen_ids, usable_images
 from fisheries.inference.predict import box_table, predict, with_prior
 from fisheries.inference.scoring import class_frequencies
 from fisheries.models.fishnet import FishNet
 from fisheries.results import finish, git_commit, material_hash
-from fisheries.schema import BOXES, FOLDS, MANIFEST, OK, TRAIN, read_table, table_hash, write_table
+from fisheries.schema import BOXES, FOLDS, MANIFEST, OK, TRAIN, read_table, table_hash, write_predictions, write_table
 from fisheries.training.callbacks import BEST
 from fisheries.training.loggers import close_loggers
 
@@ -76,7 +76,7 @@ def _tables(config: Any, run_dir: Path, *, console: Console) -> tuple[Material, 
         folds = read_table(folds_csv, FOLDS)
     else:
         material = compose.load_material(config, console=console)
-        folds = make_folds(material.manifest, split=config.split.name, folds=config.split.folds, seed=config.seed)
+        folds = compose.draw_folds(config, material)
         compose.settle(config, material)
         save_config(config, run_dir)
         write_table(material.manifest, run_dir / "manifest.csv")
@@ -90,10 +90,10 @@ def _tables(config: Any, run_dir: Path, *, console: Console) -> tuple[Material, 
 def _describe(material: Material, folds: pd.DataFrame, *, console: Console) -> None:
     images = usable_images(material.manifest)
     test = material.manifest[material.manifest["subset"] != TRAIN]
-    boats, left_out = images["boat"].nunique(), len(images) - len(folds)
+    boats, left_out = images["boat"].replace("", None).nunique(), len(images) - len(folds)
     console.print(
         f"{material.root}: {len(images)} training images, {len(material.classes)} classes, {boats} boats; {len(test)} test images; "
-        f"{folds['fold'].nunique()} folds, split by {folds['split'].iloc[0]} ({table_hash(folds)})"
+        f"{folds['fold'].max() + 1} folds, split by {folds['split'].iloc[0]} ({table_hash(folds)})"
     )
     unusable = (material.manifest["status"] != OK).sum()
     if unusable:
@@ -115,7 +115,11 @@ def _train_fold(
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = compose.create_datamodule(config, material, folds, fold=number)
     compose.save_sizes(data.sizes, folder)
-    console.print(f"Fold {number}: {config.model.backbone} on {len(data.train_set)} images, {len(data.val)} held out")
+    seen = len(seen_ids(folds, number))
+    console.print(
+        f"Fold {number}: {config.model.backbone} on {len(data.train_set)} images, {len(data.val)} held out"
+        + (f", and {seen} of the boats it trains on" if seen else "")
+    )
     resume_path = compose.resume_path(folder)
     net = compose.create_net(
         config.model,
@@ -133,7 +137,8 @@ def _train_fold(
         if not config.trainer.fast_dev_run:
             _keep_best(trainer, net, folder)
             if trainer.is_global_zero:
-                _predict_fold(net, data, material, folder, device=trainer.strategy.root_device, console=console)
+                device = trainer.strategy.root_device
+                _predict_fold(net, data, material, folds, folder, number=number, device=device, console=console)
     finally:
         close_loggers(trainer)
 
@@ -169,20 +174,28 @@ def _predict_fold(
     net: FishNet,
     data: FisheriesDataModule,
     material: Material,
+    folds: pd.DataFrame,
     folder: Path,
     *,
+    number: int,
     device: torch.device,
     console: Console,
 ) -> None:
-    test = material.manifest[material.manifest["subset"] != TRAIN]
+    manifest = material.manifest
     prior = class_frequencies(data.train["label"], material.classes)
-    # the fold counts as trained once oof.csv is there, so it comes last
-    for stem, images in (("test", test), ("oof", data.val)):
+    parts = {
+        "test": manifest[manifest["subset"] != TRAIN],
+        "holdout": manifest.loc[holdout_ids(folds)],
+        "seen": manifest.loc[seen_ids(folds, number)],
+        "oof": data.val,  # last, since the fold counts as trained once it is there
+    }
+    for stem, images in parts.items():
         readable = images[images["status"] == OK]
         if len(images):
             batches = data.predict_loader(readable)
             shown = track(batches, f"  predicting {stem}", console=console, disable=not console.is_terminal)
             predicted = predict(net, shown, classes=material.classes, device=device)
             if predicted.boxes_cxcywh is not None:
-                write_table(box_table(predicted.boxes_cxcywh, material.manifest), folder / f"{stem}_boxes.csv")
-            write_table(with_prior(predicted.probabilities, images.index, prior), folder / f"{stem}.csv")
+                write_table(box_table(predicted.boxes_cxcywh, manifest), folder / f"{stem}_boxes.csv")
+            whole = with_prior(predicted.probabilities, images.index, prior)
+            write_predictions(whole, folder / f"{stem}.csv", folds_hash=table_hash(folds))

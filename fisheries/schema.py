@@ -51,6 +51,7 @@ FOLDS: Mapping[str, str] = {
     "split": "str",  # how the folds were drawn
     "seed": "int64",
 }
+FOLDS_HASH = "folds"  # a column of prediction tables: the hash of the folds that their networks were trained on
 BOATS: Mapping[str, str] = {"boat": "str"}
 
 
@@ -131,10 +132,28 @@ def read_predictions(path: Path | str, classes: Sequence[str] | None = None) -> 
         InputError: as `read_table` and `check_predictions`.
     """
     if classes is None:
-        classes = [name for name in _read_text(Path(path), rows=1).columns if name != KEY]
+        classes = [name for name in _read_text(Path(path), rows=1).columns if name not in (KEY, FOLDS_HASH)]
     table = read_table(path, dict.fromkeys(classes, "float64"))
     check_predictions(table, path)
     return table
+
+
+def write_predictions(table: pd.DataFrame, path: Path | str, *, folds_hash: str) -> Path:
+    """Write a prediction table with the hash of the folds in its last column, so that it can't be mixed with others."""
+    return write_table(table.assign(**{FOLDS_HASH: folds_hash}), path)
+
+
+def read_folds_hash(path: Path | str) -> str:
+    """Return the hash that `write_predictions` wrote, or "" for a table from elsewhere.
+
+    Raises:
+        InputError: the table has rows of several folds.
+    """
+    text = _read_text(Path(path))
+    found = sorted(set(text[FOLDS_HASH])) if FOLDS_HASH in text else [""]
+    if len(found) != 1:
+        raise InputError(f"{path}: rows of {len(found)} fold tables ({', '.join(found[:3])}); expected rows of one")
+    return found[0]
 
 
 def check_predictions(table: pd.DataFrame, name: Path | str = "predictions") -> None:

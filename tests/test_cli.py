@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from fisheries import cli
-from fisheries.cli import user_error
+from fisheries.errors import user_error
+from fisheries.launch import train
 from fisheries.schema import InputError
 from tests.conftest import ROOT
 
@@ -68,7 +68,7 @@ def test_a_wrong_word_on_the_command_line_is_one_line(
     monkeypatch.setenv("FISHERIES_RUN_ID", "run")
     GlobalHydra.instance().clear()
     with pytest.raises(SystemExit) as caught:
-        cli.train()
+        train()
     line = str(caught.value.code)  # what Python prints, and exits with 1
     assert line.startswith("fisheries: ")
     assert message in line
@@ -117,8 +117,8 @@ def test_every_command_has_help_with_an_example(command: str, tmp_path: Path):
 
 
 def test_help_does_not_load_torch(tmp_path: Path):
-    code = "import sys; from fisheries import cli; sys.argv = ['train.py', '--help']\n"
-    code += "try: cli.train()\nfinally: print('torch' in sys.modules)"
+    code = "import sys; from fisheries import launch; sys.argv = ['train.py', '--help']\n"
+    code += "try: launch.train()\nfinally: print('torch' in sys.modules)"
     assert call(sys.executable, "-c", code, cwd=tmp_path).stdout.strip().endswith("False")
 
 

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from fisheries import cli
+from fisheries import launch
 from fisheries.compose import create_net
 from fisheries.config import check_config
 from fisheries.data.metadata import SizeStatistics
@@ -28,7 +28,7 @@ QUIET = Console(quiet=True)
 
 
 def composed(*overrides: str):
-    OmegaConf.register_new_resolver("fisheries.run_dir", cli._run_dir, replace=True)
+    OmegaConf.register_new_resolver("fisheries.run_dir", launch._run_dir, replace=True)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", overrides=list(overrides))
 

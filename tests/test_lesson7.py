@@ -10,7 +10,7 @@ from timm.optim import create_optimizer_v2
 
 from fisheries.data.dataset import one_hot
 from fisheries.data.metadata import fit_sizes
-from fisheries.inference.scoring import score_table
+from fisheries.inference.scoring import image_scores
 from fisheries.models.backbones import create_backbone
 from fisheries.models.fishnet import FishNet
 from fisheries.training.losses import FishLoss
@@ -92,10 +92,10 @@ def test_boxes_are_scored_by_overlap():
     half = truth.assign(box_width=5.0)
     predictions = pd.DataFrame({"ALB": [0.9], "BET": [0.1]}, index=index)
     labels = pd.Series(["ALB"], index=index)
-    scores = score_table(
+    scores = image_scores(
         predictions, labels, pd.Series({"ALB": 0.5, "BET": 0.5}), boxes_true=truth, boxes_predicted=half
     )
-    assert scores.loc["all", "box_iou"] == pytest.approx(0.5)
+    assert scores.loc["a", "box_iou"] == pytest.approx(0.5)
 
 
 def test_every_fold_keeps_its_own_weights(train_py, tmp_path):

@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from fisheries.schema import FOLDS, MANIFEST, read_predictions, read_table
+from fisheries.schema import FOLDS, MANIFEST, read_folds_hash, read_predictions, read_table
 from tests.conftest import ROOT
 
 
@@ -56,12 +56,14 @@ def test_a_run_leaves_its_configuration_tables_curves_weights_and_scores(finishe
         "scores.csv",
         "run.json",
         "oof.csv",
+        "seen.csv",
         "test.csv",
+        "report.html",
     }
     for fold in (0, 1):
         expected |= {
             f"fold-{fold}/{name}"
-            for name in ("best.ckpt", "last.ckpt", "epochs.csv", "sizes.json", "oof.csv", "test.csv")
+            for name in ("best.ckpt", "last.ckpt", "epochs.csv", "sizes.json", "oof.csv", "seen.csv", "test.csv")
         }
     assert expected <= files
     config = yaml.safe_load((run / "config.yaml").read_text())
@@ -88,21 +90,55 @@ def test_test_predictions_are_the_mean_over_folds(finished):
     assert len(mean) == 30
 
 
-def test_a_run_says_its_scores_beside_the_constant_priors(finished):
+def test_a_run_says_its_scores_on_unseen_and_seen_boats_beside_the_constant_priors(finished):
     folder, printed = finished
     run = run_dir(folder)
-    scores = pd.read_csv(run / "scores.csv", index_col="class")
-    assert list(scores.columns) == ["images", "log_loss", "prior_log_loss", "accuracy", "box_iou"]
-    assert scores.index[-1] == "all"
-    assert scores.loc["all", "images"] == 96
-    assert 0 <= scores.loc["all", "box_iou"] <= 1
+    scores = pd.read_csv(run / "scores.csv").set_index(["part", "by", "name"])
+    assert set(scores.index.get_level_values("part")) == {"unseen", "seen"}
+    whole = scores.loc[("unseen", "all", "all")]
+    assert whole["images"] == 96
+    assert whole["boats"] == 8
+    assert whole["low"] < whole["log_loss"] < whole["high"]
+    assert 0 <= whole["box_iou"] <= 1
+    assert len(scores.loc[("unseen", "boat")]) == 8
     record = json.loads((run / "run.json").read_text())
-    assert record["scores"]["log_loss"] == pytest.approx(scores.loc["all", "log_loss"])
+    assert record["scores"]["unseen"]["log_loss"] == pytest.approx(whole["log_loss"])
     assert set(record["test"]) == {"stg1", "stg2", "all"}
-    *_, submission, stage1, stage2 = printed.strip().splitlines()
+    assert record["forecast"]["new_boats"] == 3
+    assert re.search(r"unseen boats │ +96 │ +8 │ +\d\.\d+", printed)
+    assert re.search(r"The leak is -?\d\.\d+: a split that knows the boats would have promised \d\.\d+", printed)
+    *_, forecast, submission, stage1, stage2, report = printed.strip().splitlines()
+    assert re.search(
+        r"Forecast for the 3 new boats in test: log loss \d\.\d+, 90 % interval \d\.\d+ to \d\.\d+", forecast
+    )
     assert re.search(r"Submission: submissions/\S+\.csv \(30 rows\)", submission)
     assert re.search(r"stage 1, boats of training: log loss \d\.\d+, constant prior \d\.\d+", stage1)
     assert re.search(r"stage 2, boats never seen: log loss \d\.\d+, constant prior \d\.\d+", stage2)
+    assert report == f"Report: {run / 'report.html'}"
+
+
+def test_the_sample_of_seen_boats_is_predicted_by_networks_that_know_their_boats_and_not_the_images(finished):
+    run = run_dir(finished[0])
+    seen = read_predictions(run / "seen.csv")
+    folds = read_table(run / "folds.csv", FOLDS)
+    manifest = read_table(run / "manifest.csv", MANIFEST)
+    assert 2 <= len(seen) <= 20
+    for number in (0, 1):
+        part = read_predictions(run / f"fold-{number}" / "seen.csv")
+        assert (folds.loc[part.index, "seen_fold"] == number).all()
+        assert (folds.loc[part.index, "fold"] != number).all()
+        trained = folds.index[(folds["fold"] != number) & (folds["seen_fold"] != number)]
+        assert set(manifest.loc[part.index, "boat"]) <= set(manifest.loc[trained, "boat"])
+        assert not set(manifest.loc[part.index, "burst"]) & set(manifest.loc[trained, "burst"])
+
+
+def test_prediction_tables_carry_the_hash_of_the_folds(finished):
+    run = run_dir(finished[0])
+    record = json.loads((run / "run.json").read_text())
+    for name in ("oof.csv", "seen.csv", "test.csv", "fold-0/oof.csv", "fold-1/test.csv"):
+        assert read_folds_hash(run / name) == record["folds"]
+    (notes,) = (finished[0] / "submissions").glob("*.json")
+    assert json.loads(notes.read_text())["folds_hash"] == record["folds"]
 
 
 def test_checkpoints_say_what_they_were_trained_on_and_need_no_unpickling(finished):

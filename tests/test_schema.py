@@ -7,7 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fisheries import schema
-from fisheries.schema import InputError, check_predictions, read_predictions, read_table, table_hash, write_table
+from fisheries.schema import (
+    InputError,
+    check_predictions,
+    read_folds_hash,
+    read_predictions,
+    read_table,
+    table_hash,
+    write_predictions,
+    write_table,
+)
 
 COLUMNS = {"name": "str", "count": "int64", "left": "float64"}
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
@@ -163,3 +172,31 @@ def test_the_largest_usable_box_of_an_image_is_its_box_and_of_equal_ones_the_fir
         index=index,
     )
     assert schema.largest_boxes(boxes)["left"].to_dict() == {"a": 2, "b": 4}
+
+
+def test_a_prediction_table_carries_the_hash_of_its_folds_and_no_class_of_that_name(tmp_path: Path):
+    table = pd.DataFrame({"ALB": [0.5], "BET": [0.5]}, index=pd.Index(["a"], name="image_id"))
+    path = write_predictions(table, tmp_path / "oof.csv", folds_hash="0123456789abcdef")
+    pd.testing.assert_frame_equal(read_predictions(path), table)
+    assert read_folds_hash(path) == "0123456789abcdef"
+    assert read_folds_hash(write_table(table, tmp_path / "other.csv")) == ""
+
+
+def test_rows_of_several_fold_tables_are_refused(tmp_path: Path):
+    (tmp_path / "oof.csv").write_text("image_id,ALB,BET,folds\na,0.5,0.5,1\nb,0.5,0.5,2\n")
+    with pytest.raises(InputError, match=r"oof.csv: rows of 2 fold tables \(1, 2\); expected rows of one"):
+        read_folds_hash(tmp_path / "oof.csv")
+
+
+def test_columns_that_may_be_absent_are_filled(tmp_path: Path):
+    (tmp_path / "t.csv").write_text("image_id,is_night\na,True\nb,0\n")
+    table = read_table(
+        tmp_path / "t.csv", {"is_night": "bool", "boat": "str", "width": "int64"}, optional={"boat": "", "width": 0}
+    )
+    assert table.to_dict("list") == {"is_night": [True, False], "boat": ["", ""], "width": [0, 0]}
+
+
+def test_a_truth_value_that_is_none_is_refused(tmp_path: Path):
+    (tmp_path / "t.csv").write_text("image_id,is_night\na,dusk\n")
+    with pytest.raises(InputError, match="is_night of 'a' is 'dusk'; expected True or False"):
+        read_table(tmp_path / "t.csv", {"is_night": "bool"})

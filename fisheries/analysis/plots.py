@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from fisheries.data.images import read_image
 from fisheries.data.splits import usable_images
@@ -32,8 +34,39 @@ def plot_curves(epochs: Mapping[str, pd.DataFrame], *, prior_log_loss: float) ->
     losses.axhline(prior_log_loss, color="0.5", linewidth=1, label="constant prior, held out")
     losses.set(xlabel="epoch", ylabel="log loss", ylim=(0, None))
     accuracies.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1))
+    for axes in (losses, accuracies):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     losses.legend(fontsize="small")
     return figure
+
+
+def plot_reliability(confidence: pd.Series, hits: pd.Series, *, title: str, bins: int = 10) -> Figure:
+    """Draw how often a network is right where it says to be how sure, and below it how many images say so.
+
+    Args:
+        confidence: the highest probability of each image, in [0, 1], by `image_id`.
+        hits: 1 where its class was the right one, else 0, by `image_id`.
+        title: of the figure.
+        bins: a point each, of equally many images as far as that goes; fewer where there are fewer images.
+    """
+    figure = Figure(figsize=(4.6, 5), layout="constrained")
+    curve, counts = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+    points = _reliability(confidence, hits, bins=bins)
+    curve.plot([0, 1], [0, 1], "--", color="0.6", linewidth=1, label="as sure as it is right")
+    curve.plot(points["confidence"], points["accuracy"], "o-", label=f"images, in {len(points)} equal parts")
+    curve.set(ylabel="accuracy", xlim=(0, 1), ylim=(-0.02, 1.02))
+    curve.set_title(title, fontsize="medium")
+    curve.legend(fontsize="small")
+    counts.hist(confidence, bins=20, range=(0, 1), color="0.6")
+    counts.set(xlabel="highest probability", ylabel="images")
+    return figure
+
+
+def _reliability(confidence: pd.Series, hits: pd.Series, *, bins: int) -> pd.DataFrame:
+    """Return the mean confidence and accuracy of each bin."""
+    order = np.array_split(np.argsort(confidence.to_numpy(), kind="stable"), min(bins, len(confidence)))
+    table = pd.DataFrame({"confidence": confidence, "accuracy": hits})
+    return pd.DataFrame([table.iloc[part].mean() for part in order])
 
 
 def plot_examples(manifest: pd.DataFrame, boxes: pd.DataFrame, *, per_class: int = 4) -> Figure:
@@ -56,7 +89,7 @@ def plot_examples(manifest: pd.DataFrame, boxes: pd.DataFrame, *, per_class: int
         shown = own.loc[turns.index[:per_class]]
         for axes, (image_id, path, boat) in zip(row, shown[["path", "boat"]].itertuples(), strict=False):
             axes.imshow(read_image(path))
-            axes.set_title(f"{label}, {boat}", fontsize="x-small")
+            axes.set_title(f"{label}, {boat}", fontsize="x-small", parse_math=False)
             _draw_boxes(axes, boxes[(boxes.index == image_id) & boxes["status"].isin(USABLE)])
         for axes in row:
             axes.axis("off")

@@ -51,6 +51,18 @@ def predict(net: nn.Module, batches: Iterable[Batch], *, classes: Sequence[str],
     return Predictions(probabilities, pd.DataFrame(np.concatenate(boxes), index=index, columns=["cx", "cy", "w", "h"]))
 
 
+@torch.inference_mode()
+def extract_features(net: nn.Module, batches: Iterable[Batch], *, device: torch.device) -> pd.DataFrame:
+    """Return the features (N, F) that the network's heads see, indexed by `image_id`; arguments as `predict`."""
+    net.to(device).float().eval()
+    image_ids: list[str] = []
+    rows = []
+    for batch in batches:
+        rows.append(net(batch["image"].to(device), batch["image_hw"].to(device))["features"].cpu().numpy())
+        image_ids += batch["image_id"]
+    return pd.DataFrame(np.concatenate(rows), index=pd.Index(image_ids, name=KEY))
+
+
 def mean_predictions(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Average prediction tables of the same images, joined by `image_id`; rows of the result sum to 1."""
     first = tables[0]

@@ -82,51 +82,56 @@ def prior_log_loss(train_labels: pd.Series, labels: pd.Series, classes: Sequence
     return log_loss(constant_predictions(class_frequencies(train_labels, classes), labels.index), labels)
 
 
-def score_table(
+def image_scores(
     predictions: pd.DataFrame,
     labels: pd.Series,
     prior: pd.Series | pd.DataFrame,
     *,
+    no_fish: str = "",
     boxes_true: pd.DataFrame | None = None,
     boxes_predicted: pd.DataFrame | None = None,
-    subset: bool = False,
 ) -> pd.DataFrame:
-    """Return one row a class and a last row "all": what the predictions and the prior score.
+    """Return what the predictions and the prior score on each image.
 
     Args:
         predictions: as `per_image_loss`.
         labels: as `per_image_loss`.
         prior: class -> frequency in the training data, see `class_frequencies`; or, where the training data differ
             by fold, a table like `predictions` with the frequencies that hold for each image.
+        no_fish: the class of images without fish, if there is one.
         boxes_true: a table of `schema.BOXES`; the largest usable box of an image is the one to find.
         boxes_predicted: left, top, box_width, box_height in the same frame pixels, one box an image.
-        subset: as `per_image_loss`.
 
     Returns:
-        Columns images, log_loss, prior_log_loss (nats), accuracy (recall, in the row of a class) and, with boxes,
-        box_iou over the images that have a usable box; NaN where there is no such image.
+        In the order of `labels`: label; is_fish; log_loss, prior_log_loss (nats); accuracy, 1 where the class with the
+        highest probability is the right one; confidence, that probability; fish_accuracy, 1 where fish or no fish is
+        told right; with boxes box_iou, NaN where an image has no usable box.
 
     Raises:
         InputError: as `per_image_loss` and `largest_box_iou`; the prior has other classes; one box table alone.
     """
     constants = prior if isinstance(prior, pd.DataFrame) else constant_predictions(prior, labels.index)
     _check_prior(constants.columns, predictions.columns)
+    joined = _joined(predictions, labels, subset=False)
+    probabilities = pd.DataFrame(_rescaled(joined), index=joined.index, columns=joined.columns)
+    is_fish = labels != no_fish
+    says_fish = probabilities[no_fish] < 0.5 if no_fish in probabilities else pd.Series(True, labels.index)
     images = pd.DataFrame(
         {
-            "log_loss": per_image_loss(predictions, labels, subset=subset),
-            "prior_log_loss": per_image_loss(constants, labels, subset=subset),
-            "accuracy": _hits(predictions, labels, subset=subset),
+            "label": labels,
+            "is_fish": is_fish,
+            "log_loss": per_image_loss(predictions, labels),
+            "prior_log_loss": per_image_loss(constants, labels),
+            "accuracy": _hits(predictions, labels, subset=False).astype(float),
+            "confidence": probabilities.max(axis=1),
+            "fish_accuracy": (says_fish == is_fish).astype(float),
         }
     )
     if (boxes_true is None) != (boxes_predicted is None):
         raise InputError("one of boxes_true and boxes_predicted alone; give both, or neither")
     if boxes_true is not None and boxes_predicted is not None:
         images["box_iou"] = largest_box_iou(boxes_true, boxes_predicted, labels.index)
-    classes = images.groupby(labels).mean().reindex(predictions.columns)  # absent classes become NaN on purpose
-    table = pd.concat([classes, images.mean().to_frame(ALL).T])
-    counts = labels.value_counts().reindex(predictions.columns, fill_value=0)
-    table.insert(0, "images", [*counts, len(labels)])
-    return table.rename_axis("class")
+    return images
 
 
 def largest_box_iou(boxes_true: pd.DataFrame, boxes_predicted: pd.DataFrame, image_ids: pd.Index) -> pd.Series:

@@ -1,41 +1,115 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fisheries.data.splits import check_folds, make_folds, missing_classes
-from fisheries.schema import InputError
+from fisheries.data.splits import (
+    check_folds,
+    holdout_ids,
+    make_folds,
+    missing_classes,
+    seen_ids,
+    train_ids,
+    usable_images,
+    val_ids,
+)
+from fisheries.schema import FOLDS, InputError, read_table, write_table
 
 
 def manifest_of(labels: list[str], boats: list[str], **columns) -> pd.DataFrame:
     index = pd.Index([f"img_{number:05}.jpg" for number in range(len(labels))], name="image_id")
     table = pd.DataFrame({"subset": "train", "status": "ok", "label": labels, "boat": boats}, index=index)
-    return table.assign(**columns)
+    return table.assign(**{"burst": index, "sha256": "", **columns})
+
+
+def carriers(**boats: str) -> pd.DataFrame:
+    """Six images of each class on each of its boats, each boat a letter."""
+    rows = [(label, boat) for label, names in boats.items() for boat in names for _ in range(6)]
+    return manifest_of([label for label, _ in rows], [boat for _, boat in rows])
+
+
+def drawn(manifest: pd.DataFrame, split: str = "boat", folds: int | None = 2, seed: int = 0, **options) -> pd.DataFrame:
+    return make_folds(manifest, split=split, folds=folds, seed=seed, **options)
+
+
+def chosen(manifest: pd.DataFrame, split: str = "boat", **options) -> tuple[int, str]:
+    """How many folds are found, and why."""
+    table = drawn(manifest, split, None, **options)
+    return table["fold"].max() + 1, table.attrs["notes"][0]
 
 
 FLEET = manifest_of([*"ABAB" * 30], [str(number // 10) for number in range(120)])
+RNG = np.random.default_rng(0)
+BOATS = RNG.choice(12, 900, p=RNG.dirichlet(np.ones(12)))
+BURSTY = manifest_of(
+    RNG.choice([*"ABCD"], 900, p=[0.6, 0.2, 0.15, 0.05]),
+    [f"boat {number}" for number in BOATS],
+    burst=[f"{boat}-{moment}" for boat, moment in zip(BOATS, RNG.integers(60, size=900), strict=True)],
+)
 
 
-@given(seed=st.integers(0, 1000), folds=st.integers(2, 6))
-@settings(deadline=None, max_examples=30)
-def test_every_boat_is_whole_and_every_image_held_out_once(seed: int, folds: int):
-    table = make_folds(FLEET, split="boat", folds=folds, seed=seed)
-    assert list(table.index) == list(FLEET.index)
-    assert set(table["fold"]) == set(range(folds))
-    assert (table["fold"].groupby(FLEET["boat"]).nunique() == 1).all()
+@st.composite
+def manifests(draw) -> pd.DataFrame:
+    """Small manifests in which bursts and identical files link some boats."""
+    count = draw(st.integers(12, 60))
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    manifest = manifest_of(
+        rng.choice([*"ABC"], count),
+        rng.choice(["", *"pqrstuvw"], count),
+        burst=[f"burst {number}" for number in rng.integers(3 * count, size=count)],
+        sha256=[str(number) if number < count else "" for number in rng.integers(4 * count, size=count)],
+    )
+    alone = manifest_of(["A", "B"], ["x", "y"]).rename(index="other_{}".format)
+    return pd.concat([manifest, alone.assign(burst=alone.index)])
+
+
+@given(manifest=manifests(), split=st.sampled_from(["boat", "burst"]), seed=st.integers(0, 100))
+@settings(deadline=None, max_examples=8)
+def test_what_belongs_together_is_held_out_together_and_every_image_once(manifest: pd.DataFrame, split: str, seed: int):
+    table = drawn(manifest, split, None, seed)
+    known = manifest[manifest["boat"] != ""] if split == "boat" else manifest
+    assert list(table.index) == list(known.index)
+    assert list(table.columns) == list(FOLDS)
+    assert set(table["fold"]) == set(range(table["fold"].max() + 1))
+    for column in ("boat", "burst", "sha256")[split == "burst" :]:
+        value = known.loc[known[column] != "", column]
+        assert (table.loc[value.index, "fold"].groupby(value).nunique() == 1).all()
+    check_folds(table, manifest)
 
 
 def test_a_random_split_keeps_the_class_mix_and_divides_boats():
-    table = make_folds(FLEET, split="random", folds=4, seed=0)
+    table = drawn(FLEET, "random", 4)
     assert (FLEET["label"].groupby(table["fold"]).value_counts() == 15).all()
     assert (table["fold"].groupby(FLEET["boat"]).nunique() > 1).all()
+    assert set(table["seen_fold"]) == {-1}
+
+
+@given(labels=st.text("ABC", min_size=7, max_size=60), folds=st.integers(2, 7), seed=st.integers(0, 100))
+@settings(deadline=None, max_examples=30)
+def test_a_random_split_is_even_to_the_image(labels: str, folds: int, seed: int):
+    manifest = manifest_of([*labels], [""] * len(labels))
+    table = drawn(manifest, "random", folds, seed)
+    counts = pd.crosstab(table["fold"], manifest["label"])
+    assert len(counts) == folds
+    assert (np.ptp(counts.to_numpy(), axis=0) <= 1).all()
+    assert np.ptp(counts.sum(axis=1)) <= 1
+
+
+def test_a_burst_split_keeps_bursts_and_divides_boats():
+    table = drawn(BURSTY, "burst", 3)
+    assert (table["fold"].groupby(BURSTY["burst"]).nunique() == 1).all()
+    assert (table["fold"].groupby(BURSTY["boat"]).nunique() > 1).any()
+    assert set(table["seen_fold"]) == {-1}
 
 
 def test_one_seed_gives_one_split_and_another_seed_another():
-    first, again, other = (make_folds(FLEET, split="boat", folds=3, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (drawn(FLEET, folds=3, seed=seed) for seed in (1, 1, 2))
     pd.testing.assert_frame_equal(first, again)
     assert not (first["fold"] == other["fold"]).all()
     assert set(first["seed"]) == {1}
@@ -45,48 +119,376 @@ def test_one_seed_gives_one_split_and_another_seed_another():
 def test_images_that_cannot_be_used_or_are_test_images_are_in_no_fold():
     status = np.where(np.arange(120) < 7, "truncated", "ok")
     subset = np.where(np.arange(120) >= 110, "test_stg1", "train")
-    table = make_folds(FLEET.assign(status=status, subset=subset), split="random", folds=2, seed=0)
+    table = drawn(FLEET.assign(status=status, subset=subset), "random")
     assert list(table.index) == list(FLEET.index[7:110])
 
 
-def test_images_of_unknown_boats_are_left_out_by_boat_and_kept_at_random():
+def test_images_of_unknown_boats_are_left_out_by_boat_and_kept_otherwise():
     unknown = FLEET.assign(boat=FLEET["boat"].mask(FLEET["boat"] == "3", ""))
-    assert len(make_folds(unknown, split="boat", folds=2, seed=0)) == 110
-    assert len(make_folds(unknown, split="random", folds=2, seed=0)) == 120
+    assert [len(drawn(unknown, split)) for split in ("boat", "burst", "random")] == [110, 120, 120]
+
+
+def test_boats_that_share_a_burst_or_a_file_stay_together_and_are_told():
+    linked = FLEET.assign(burst=FLEET.index.where(~FLEET["boat"].isin(["1", "2"]), "one"))
+    linked["sha256"] = np.where(np.isin(np.arange(120), [25, 35, 45]), "same", "")
+    table = drawn(linked, folds=3)
+    assert table.loc[FLEET["boat"].isin([*"1234"]), "fold"].nunique() == 1
+    assert table.attrs["notes"][1] == (
+        "boats that share a burst or a file stay together, such as 1 and 2 and 3 (1 such groups)"
+    )
+    assert len(drawn(FLEET).attrs["notes"]) == 1
+
+
+NO_BOATS = FLEET.assign(boat="")
+ONE_BOAT = FLEET.assign(boat="7")
 
 
 @pytest.mark.parametrize(
-    ("split", "folds", "message"),
+    ("manifest", "options", "message"),
     [
-        ("boats", 2, "split.name='boats': expected one of random, boat"),
-        ("boat", 13, "split.folds=13: expected 2 to 12, the number of boats; split=random needs no boats"),
-        ("boat", 1, "split.folds=1: expected 2 to 12"),
-        ("random", 200, "split.folds=200: expected 2 to 120, the number of images"),
-        ("random", 61, "split.folds=61: .*use fewer folds"),
+        (
+            FLEET,
+            {"split": "boats"},
+            "split.name='boats': expected one of random, burst, boat, file (did you mean 'boat'?)",
+        ),
+        (FLEET, {"folds": 13}, "split.folds=13: expected 2 to 12, the number of boats; split=random divides images"),
+        (FLEET, {"folds": 1}, "split.folds=1: expected 2 to 12"),
+        (FLEET, {"split": "random", "folds": 200}, "split.folds=200: expected 2 to 120, the number of images"),
+        (FLEET, {"split": "burst", "folds": 200}, "split.folds=200: expected 2 to 120, the number of bursts"),
+        (NO_BOATS, {"folds": None}, "split=boat: expected at least 2 boats, there is none; split=random divides"),
+        (ONE_BOAT, {"folds": None}, "split=boat: expected at least 2 boats, there is 1; split=random divides"),
+        (ONE_BOAT, {"folds": 2}, "split=boat: expected at least 2 boats, there is 1; split=random divides"),
+        (FLEET[:1], {"split": "random"}, "split=random: expected at least 2 images, there is 1"),
+        (FLEET.assign(status="empty"), {"split": "burst"}, "split=burst: expected at least 2 bursts, there is none"),
+        (FLEET, {"seen_share": 1.0}, "split.seen_share=1.0: expected a share from 0 to below 1"),
+        (FLEET, {"most": 1}, "most=1: expected at least 2 folds"),
+        (FLEET, {"holdout": 11}, "split.holdout=11: expected 0 to 10, so that of 12 boats 2 are left for the folds"),
+        (FLEET, {"holdout": -1}, "split.holdout=-1: expected 0 to 10"),
+        (NO_BOATS, {"holdout": 1, "split": "random"}, "split.holdout=1: expected 0 to 0, so that of 0 boats"),
+        (FLEET, {"holdout": ["3", "99"]}, "boat '99' has no usable training image (did you mean '9'?)"),
+        (
+            NO_BOATS,
+            {"holdout": "3", "split": "random"},
+            "boat '3' is asked for, but no usable training image has a boat",
+        ),
+        (FLEET, {"holdout": [*"123456789"], "folds": 4}, "split.folds=4: expected 2 to 3, the number of boats"),
+        (FLEET, {"split": "file"}, "split=file: split.file is missing; give a CSV with image_id,fold"),
+        (FLEET, {"file": Path("x.csv")}, "split.file=x.csv: split=boat draws its own folds; give split=file"),
     ],
 )
-def test_impossible_folds_are_one_line(split: str, folds: int, message: str):
-    with pytest.raises(InputError, match=message):
-        make_folds(FLEET, split=split, folds=folds, seed=0)
+def test_impossible_wishes_are_one_line(manifest: pd.DataFrame, options: dict, message: str):
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
+        drawn(manifest, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_largest_number_of_folds_is_found_and_proven():
+    fleet = carriers(A="pqrstuvw", B="pqrs", C="tuv", D="wvp")
+    assert chosen(fleet) == (3, "3 folds, the most that can be: C is on 3 boats only")
+    assert missing_classes(drawn(fleet, folds=None), fleet["label"]) == []
+
+
+def test_no_more_folds_are_tried_than_asked_for():
+    assert chosen(FLEET) == (10, "10 folds, the most that are tried")
+    assert chosen(FLEET, most=4) == (4, "4 folds, the most that are tried")
+
+
+def test_a_number_that_the_counts_allow_but_no_division_reaches_is_told():
+    # in 3 folds p, q and r are apart for A, which leaves s the fold of r for B, but that of q for C
+    count, reason = chosen(carriers(A="pqr", B="pqs", C="prs", D="pqrs"))
+    assert count == 2
+    assert reason == "2 folds, the most that the search found: A is on 3 boats, which does not rule out 3"
+
+
+def test_a_class_on_one_boat_does_not_limit_the_folds_but_is_told():
+    fleet = carriers(A="pqrs", B="pqrs", LAG="p")
+    count, reason = chosen(fleet)
+    assert count == 4
+    assert reason == (
+        "4 folds, the most that can be: A is on 4 boats only; "
+        "in a single one of the boats, so that one fold can't train on it: LAG"
+    )
+    assert len(missing_classes(drawn(fleet, folds=None), fleet["label"])) == 4
+
+
+def test_two_folds_are_drawn_where_nothing_will_do():
+    triangle = carriers(A="pq", B="qr", C="rp")
+    assert chosen(triangle) == (2, "2 folds, though the search found no way to have every class in both")
+    apart = carriers(A="p", B="q", C="r")
+    count, reason = chosen(apart)
+    assert count == 2
+    assert reason.startswith("2 folds, since no class is shared by 2 boats; in a single one")
+
+
+def test_as_many_folds_as_asked_for_are_drawn_and_what_they_lack_is_named():
+    fleet = carriers(A="pqrs", B="pq", C="qrs")
+    table = drawn(fleet, folds=4)
+    assert table.attrs["notes"] == ["4 folds, as asked for, but B is on 2 boats only"]
+    assert sum("B" in line for line in missing_classes(table, fleet["label"])) == 2
+    assert sum("C" in line for line in missing_classes(table, fleet["label"])) == 1
 
 
 def test_classes_that_a_part_lacks_are_named():
     rare = manifest_of(["A"] * 9 + ["C"] * 3, [*"000111222333"])
-    lines = missing_classes(make_folds(rare, split="boat", folds=2, seed=0), rare["label"])
+    lines = missing_classes(drawn(rare), rare["label"])
     assert len(lines) == 2
     assert any("no C in its training part" in line for line in lines)
     assert any("no C in its held-out part" in line for line in lines)
-    assert missing_classes(make_folds(FLEET, split="boat", folds=2, seed=0), FLEET["label"]) == []
+    assert missing_classes(drawn(FLEET), FLEET["label"]) == []
 
 
-def test_a_boat_in_two_folds_is_refused_by_name():
-    table = make_folds(FLEET, split="boat", folds=3, seed=0)
-    table.loc["img_00045.jpg", "fold"] = (table.loc["img_00045.jpg", "fold"] + 1) % 3
-    with pytest.raises(InputError, match=r"boat '4' is in more than one fold, but the split is by boat"):
-        check_folds(table, FLEET)
-    check_folds(make_folds(FLEET, split="random", folds=3, seed=0), FLEET)
+def test_images_of_the_holdout_and_of_the_seen_sample_are_not_training_images():
+    labels = pd.Series([*"AABABC"], name="label")
+    folds = pd.DataFrame({"fold": [0, 1, 0, 1, 1, -1], "seen_fold": [-1, -1, -1, 0, -1, -1]})
+    assert missing_classes(folds, labels) == [
+        "fold 0: no C in its training part",
+        "fold 0: no C in its held-out part",
+        "fold 1: no C in its training part",
+        "fold 1: no C in its held-out part",
+    ]
+    folds.loc[4, "seen_fold"] = 0
+    assert missing_classes(folds, labels)[0] == "fold 0: no B, C in its training part"
+
+
+def test_a_fold_sees_each_image_in_one_part_only():
+    table = drawn(BURSTY, folds=3, holdout=2)
+    for fold in range(3):
+        parts = [train_ids(table, fold), val_ids(table, fold), seen_ids(table, fold), holdout_ids(table)]
+        assert all(len(part) for part in parts)
+        assert sorted(image_id for part in parts for image_id in part) == sorted(table.index)
+
+
+@pytest.mark.parametrize("split", ["boat", "burst", "random"])
+def test_holdout_boats_are_trained_on_by_no_fold(split: str):
+    table = drawn(BURSTY, split, holdout=3)
+    held_out = BURSTY.loc[holdout_ids(table), "boat"]
+    assert held_out.nunique() == 3
+    assert set(held_out).isdisjoint(BURSTY.loc[table.index.difference(held_out.index), "boat"])
+    assert set(table.loc[held_out.index, "seen_fold"]) == {-1}
+
+
+def test_holdout_boats_are_taken_by_name():
+    for holdout in (["3", "11"], [3, 11], ("11", "3")):
+        assert set(FLEET.loc[holdout_ids(drawn(FLEET, holdout=holdout)), "boat"]) == {"3", "11"}
+    assert set(FLEET.loc[holdout_ids(drawn(FLEET, holdout="11")), "boat"]) == {"11"}
+    assert holdout_ids(drawn(FLEET, holdout=[])).empty
+
+
+def test_what_shares_a_burst_with_a_holdout_boat_is_held_out_too():
+    linked = FLEET.assign(burst=FLEET.index.where(~np.isin(np.arange(120), [35, 45]), "shared"))
+    assert set(linked.loc[holdout_ids(drawn(linked, holdout=["3"])), "boat"]) == {"3", "4"}
+    assert set(linked.loc[holdout_ids(drawn(linked, "random", holdout=["3"])), "boat"]) == {"3", "4"}
+
+
+def test_the_holdout_never_takes_the_only_boats_of_a_class():
+    fleet = carriers(A="pqrstu", B="pqrstu", C="pqr", D="st")
+    for seed in range(5):
+        table = drawn(fleet, folds=None, holdout=2, seed=seed)
+        assert missing_classes(table, fleet["label"]) == []
+
+
+@given(folds=st.integers(2, 5), share=st.sampled_from([0.05, 0.1, 0.2]), seed=st.integers(0, 1000))
+@settings(deadline=None, max_examples=10)
+def test_seen_samples_are_whole_bursts_in_all_sizes_of_boats_and_classes(folds: int, share: float, seed: int):
+    table = drawn(BURSTY, folds=folds, seed=seed, seen_share=share)
+    whole = BURSTY.groupby("burst").size()
+    for fold in range(folds):
+        seen, trained = BURSTY.loc[seen_ids(table, fold)], BURSTY.loc[train_ids(table, fold)]
+        sizes = seen.groupby("burst").size()
+        assert (sizes == whole[sizes.index]).all()
+        assert set(seen["boat"]) <= set(trained["boat"])
+        outside = pd.concat([seen, trained])
+        assert len(seen) == pytest.approx(share * len(outside), rel=0.15, abs=6)
+        wanted = share * outside["label"].value_counts()
+        assert (seen["label"].value_counts().reindex(wanted.index, fill_value=0) - wanted).abs().max() < 10
+    large = BURSTY["boat"].value_counts() * share > 5
+    assert large.sum() > 1
+    assert set(large.index[large]) <= set(BURSTY.loc[table["seen_fold"] != -1, "boat"])
+
+
+def test_the_last_burst_of_a_class_or_boat_is_trained_on():
+    # in each boat one burst of the rare class, and most boats have a single burst of the common one
+    rows = [("C", boat, f"C{boat}") for boat in "pqrs" for _ in range(5)]
+    rows += [
+        ("A", boat, f"A{boat}{moment}")
+        for boat, moments in zip("pqrstuvw", (9, 9, 9, 9, 1, 1, 1, 1), strict=True)
+        for moment in range(moments)
+    ]
+    manifest = manifest_of([row[0] for row in rows], [row[1] for row in rows], burst=[row[2] for row in rows])
+    for seed in range(10):
+        table = drawn(manifest, seed=seed, seen_share=0.6)
+        for fold in range(2):
+            outside = manifest[(table["fold"] != fold).to_numpy()]
+            trained = manifest.loc[train_ids(table, fold)]
+            assert set(trained["boat"]) == set(outside["boat"])
+            assert "C" in set(trained["label"])
+            assert len(seen_ids(table, fold)) > 5
+
+
+def test_folds_share_alike_where_there_are_too_few_images_for_all_samples():
+    table = drawn(BURSTY, folds=5, seen_share=0.5)
+    shares = [len(seen_ids(table, fold)) / (BOATS.size - len(val_ids(table, fold))) for fold in range(5)]
+    assert 0.15 < min(shares) < max(shares) < 0.3
+    assert missing_classes(table, BURSTY["label"]) == []
+    check_folds(table, BURSTY)
+
+
+def test_no_sample_is_drawn_where_none_is_wanted():
+    assert set(drawn(BURSTY, seen_share=0)["seen_fold"]) == {-1}
+
+
+def test_folds_of_a_file_are_those_it_was_written_from(tmp_path: Path):
+    table = drawn(BURSTY, folds=3, seed=5, holdout=2)
+    file = write_table(table.sample(frac=1, random_state=0), tmp_path / "folds.csv")
+    again = drawn(BURSTY, "file", None, seed=5, file=file)
+    pd.testing.assert_frame_equal(again, table)
+    assert again.attrs["notes"] == [f"as many folds as {file} has"]
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "given.csv"
+    file.write_text(text)
+    return file
+
+
+def ids(*numbers: int) -> list[str]:
+    return [f"img_{number:05}.jpg" for number in numbers]
+
+
+def test_a_file_without_claim_claims_boats_and_leaves_others_out(tmp_path: Path):
+    lines = [
+        f"{image_id},{fold}" for image_id, fold in zip(ids(*range(40)), [0] * 10 + [1] * 20 + [-1] * 10, strict=True)
+    ]
+    file = written(tmp_path, "\n".join(["image_id,fold", *lines[::-1]]))
+    broken = FLEET.assign(status=np.where(np.arange(120) == 4, "truncated", "ok"))
+    table = drawn(broken, "file", None, file=file)
+    assert list(table.index) == ids(*range(4), *range(5, 40))
+    assert set(table["split"]) == {"boat"}
+    assert list(holdout_ids(table)) == ids(*range(30, 40))
+    assert len(seen_ids(table, 0))
+    assert table.attrs["notes"][1:] == [
+        f"1 images of {file} can't be used, such as 'img_00004.jpg'",
+        f"80 usable images are not in {file}, such as 'img_00040.jpg'",
+    ]
+
+
+def test_a_file_that_claims_less_is_checked_for_less(tmp_path: Path):
+    rows = [f"{image_id},{number % 2},random" for number, image_id in enumerate(FLEET.index)]
+    table = drawn(FLEET, "file", 2, file=written(tmp_path, "\n".join(["image_id,fold,split", *rows])))
+    assert set(table["split"]) == {"random"}
+    assert set(table["seen_fold"]) == {-1}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("img_00001.jpg,0\nimg_99999.jpg,1", "'img_99999.jpg' is not in the manifest; 1 such images"),
+        ("img_00001.jpg,0\nimg_00119.jpg,1", "'img_00119.jpg' is a test image; 1 such images"),
+        ("img_00001.jpg,0\nimg_00001.jpg,1", "'img_00001.jpg' occurs more than once"),
+        ("img_00001.jpg,0\nimg_00011.jpg,1.5", "fold of 'img_00011.jpg' is '1.5', not a whole number"),
+        ("img_00001.jpg,0\nimg_00011.jpg,", "fold of 'img_00011.jpg' is '', not a whole number"),
+        (
+            "img_00001.jpg,0\nimg_00011.jpg,-2",
+            "fold of 'img_00011.jpg' is -2; expected 0 or more, or -1 for the holdout",
+        ),
+        ("img_00001.jpg,0\nimg_00011.jpg,2", "no image is in fold 1; number the folds from 0 without a gap"),
+        ("img_00001.jpg,1\nimg_00011.jpg,2", "no image is in fold 0; number the folds from 0 without a gap"),
+        ("img_00001.jpg,0\nimg_00011.jpg,-1", "1 folds; expected at least 2"),
+        ("", "no images; expected a fold for each training image"),
+        ("img_00001.jpg,0\nimg_00002.jpg,1", "'img_00001.jpg' in fold 0 and 'img_00002.jpg' in fold 1 share boat '0'"),
+        (
+            "img_00001.jpg,0\nimg_00011.jpg,1\nimg_00012.jpg,-1",
+            "in fold 1 and 'img_00012.jpg' in the holdout share boat '1'",
+        ),
+    ],
+)
+def test_a_file_that_is_no_fold_table_of_the_manifest_is_one_line(tmp_path: Path, rows: str, message: str):
+    file = written(tmp_path, f"image_id,fold\n{rows}\n")
+    manifest = FLEET.assign(subset=np.where(np.arange(120) < 110, "train", "test_stg1"))
+    with pytest.raises(InputError, match=re.escape(f"{file}: ") + ".*" + re.escape(message)):
+        drawn(manifest, "file", None, file=file)
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "message"),
+    [
+        ("a,0,boats", {}, "split is 'boats'; expected one of random, burst, boat (did you mean 'boat'?)"),
+        ("a,0,boat\nb,1,random", {}, "split is boat and random; expected the same in each row"),
+        ("a,0,boat\nb,1,boat", {"folds": 4}, "split.folds=4: {file} has 2; leave split.folds=null"),
+        ("a,0,boat\nb,1,boat", {"holdout": 1}, "split.holdout=1: split=file takes it from the file"),
+    ],
+)
+def test_a_file_at_odds_with_itself_or_the_options_is_one_line(tmp_path: Path, rows: str, options: dict, message: str):
+    file = written(
+        tmp_path, f"image_id,fold,split\n{rows}\n".replace("a,0", "img_00001.jpg,0").replace("b,1", "img_00011.jpg,1")
+    )
+    with pytest.raises(InputError, match=re.escape(message.format(file=file))):
+        drawn(FLEET, **{"split": "file", "folds": None, "file": file, **options})
+
+
+def moved(table: pd.DataFrame, image_id: str, column: str = "fold", value: int | None = None) -> pd.DataFrame:
+    table = table.copy()
+    table.loc[image_id, column] = 1 - table.loc[image_id, column] if value is None else value
+    return table
+
+
+def test_a_boat_on_two_sides_is_refused_by_name():
+    message = (
+        r"folds: 'img_000\d\d.jpg' in fold \d and 'img_000\d\d.jpg' in fold \d share boat '4', which such folds keep"
+    )
+    table = drawn(FLEET, seen_share=0)
+    with pytest.raises(InputError, match=message):
+        check_folds(moved(table, "img_00045.jpg"), FLEET)
+    with pytest.raises(InputError, match=r"'img_00045.jpg' in the holdout share boat '4'"):
+        check_folds(moved(table, "img_00045.jpg", value=-1), FLEET)
+    check_folds(drawn(FLEET, "random", 3), FLEET)
+
+
+@pytest.mark.parametrize(("column", "words"), [("burst", "a burst"), ("sha256", "their content")])
+@pytest.mark.parametrize("split", ["boat", "burst"])
+def test_a_burst_or_file_on_two_sides_is_refused_by_name(column: str, words: str, split: str):
+    table = drawn(FLEET, split, seen_share=0)
+    first, second = (val_ids(table, fold)[0] for fold in (0, 1))
+    shared = FLEET.assign(**{column: FLEET[column].where(~FLEET.index.isin([first, second]), "same")})
+    with pytest.raises(
+        InputError, match=f"'{first}' in fold 0 and '{second}' in fold 1 share {words}|{second}.*{first}.*{words}"
+    ):
+        check_folds(table, shared)
+    check_folds(table.assign(split="random"), shared)
+
+
+@pytest.mark.parametrize("column", ["burst", "sha256"])
+def test_a_seen_sample_that_shares_a_burst_or_file_with_the_training_part_is_refused(column: str):
+    table = drawn(BURSTY, folds=2)
+    seen = seen_ids(table, 0)[0]
+    boat = BURSTY.index[(BURSTY["boat"] == BURSTY.loc[seen, "boat"]) & BURSTY.index.isin(train_ids(table, 0))]
+    shared = BURSTY.assign(sha256="")
+    shared.loc[[seen, boat[0]], column] = "same"
+    for split in ("boat", "random"):
+        with pytest.raises(InputError, match=r"(the sample of seen boats of fold 0|its training part).* share"):
+            check_folds(table.assign(split=split), shared)
+
+
+def test_a_seen_fold_that_cannot_be_is_refused():
+    table = drawn(FLEET, seen_share=0, holdout=["3"])
+    held_out, other = val_ids(table, 0)[0], holdout_ids(table)[0]
+    for image_id, fold in ((held_out, 0), (held_out, 7), (other, 0)):
+        with pytest.raises(
+            InputError, match=f"seen_fold of '{image_id}' is {fold}; expected -1, or a fold that trains"
+        ):
+            check_folds(moved(table, image_id, "seen_fold", fold), FLEET)
 
 
 def test_folds_of_other_images_are_refused_by_name():
     with pytest.raises(InputError, match=r"folds: 'img_00119.jpg' is not in the manifest; 1 such images"):
-        check_folds(make_folds(FLEET, split="boat", folds=3, seed=0), FLEET.iloc[:-1])
+        check_folds(drawn(FLEET, folds=3), FLEET.iloc[:-1])
+
+
+def test_a_stored_table_comes_back_and_passes(tables, tmp_path: Path):
+    manifest, _ = tables
+    table = drawn(manifest, folds=None)
+    stored = read_table(write_table(table, tmp_path / "folds.csv"), FOLDS)
+    pd.testing.assert_frame_equal(stored, table)
+    check_folds(stored, manifest)
+    assert len(table) == len(usable_images(manifest))
+    assert missing_classes(table, manifest["label"]) == []

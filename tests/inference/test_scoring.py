@@ -3,19 +3,19 @@ import pandas as pd
 import pytest
 import scipy.stats
 import sklearn.metrics
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fisheries.inference.scoring import (
     accuracy,
     class_frequencies,
     constant_predictions,
+    image_scores,
     log_loss,
     per_image_loss,
     prior_log_loss,
     read_solution,
     score_submission,
-    score_table,
 )
 from fisheries.schema import InputError
 
@@ -177,51 +177,35 @@ def test_the_prior_pays_the_full_clip_for_a_class_it_never_saw():
     assert prior_log_loss(labels_of("A", "A"), labels_of("A", "B"), ["A", "B"]) == pytest.approx(MOST / 2)
 
 
-def test_score_table_has_a_row_a_class_and_one_for_all():
+def test_every_image_is_scored_beside_the_prior():
     predictions = table([[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.2, 0.7, 0.1]], "ABC")
     prior = pd.Series({"C": 0.25, "B": 0.25, "A": 0.5})
-    scores = score_table(predictions, labels_of("A", "A", "B"), prior)
-    assert list(scores.index) == ["A", "B", "C", "all"]
-    assert list(scores.columns) == ["images", "log_loss", "prior_log_loss", "accuracy"]
-    assert scores["images"].tolist() == [2, 1, 0, 3]
-    assert scores["accuracy"].tolist() == pytest.approx([0.5, 1, np.nan, 2 / 3], nan_ok=True)
-    losses = [-np.log(0.8 * 0.3) / 2, -np.log(0.7), np.nan, -np.log(0.8 * 0.3 * 0.7) / 3]
-    assert scores["log_loss"].tolist() == pytest.approx(losses, nan_ok=True)
-    priors = [-np.log(0.5), -np.log(0.25), np.nan, -np.log(0.5 * 0.5 * 0.25) / 3]
-    assert scores["prior_log_loss"].tolist() == pytest.approx(priors, nan_ok=True)
+    scores = image_scores(predictions, labels_of("A", "A", "B"), prior, no_fish="B")
+    assert scores["log_loss"].tolist() == pytest.approx(-np.log([0.8, 0.3, 0.7]))
+    assert scores["prior_log_loss"].tolist() == pytest.approx(-np.log([0.5, 0.5, 0.25]))
+    assert scores["accuracy"].tolist() == [1, 0, 1]
+    assert scores["confidence"].tolist() == pytest.approx([0.8, 0.6, 0.7])
+    assert scores["is_fish"].tolist() == [True, True, False]
+    assert scores["fish_accuracy"].tolist() == [1, 0, 1]
 
 
-@settings(deadline=None, max_examples=30)
-@given(scored())
-def test_the_last_row_is_the_mean_of_the_classes_weighted_by_their_images(case):
-    predictions, labels = case
-    scores = score_table(predictions, labels, pd.Series(1 / predictions.shape[1], index=predictions.columns))
-    classes = scores.drop(index="all")
-    for name in ("log_loss", "prior_log_loss", "accuracy"):
-        assert (classes[name] * classes["images"]).sum() / len(labels) == pytest.approx(scores.loc["all", name])
-    assert scores.loc["all", "log_loss"] == pytest.approx(log_loss(predictions, labels))
-    assert scores.loc["all", "accuracy"] == pytest.approx(accuracy(predictions, labels))
-
-
-def test_score_table_of_a_subset_scores_the_labeled_images_only():
-    scores = score_table(
-        table([[0.8, 0.2], [0.4, 0.6]]), labels_of("B", start=1), pd.Series({"A": 0.5, "B": 0.5}), subset=True
-    )
-    assert scores.loc["all"].tolist() == pytest.approx([1, -np.log(0.6), np.log(2), 1])
+def test_without_a_class_for_no_fish_every_image_has_one():
+    scores = image_scores(table([[0.2, 0.8]]), labels_of("A"), pd.Series({"A": 0.5, "B": 0.5}))
+    assert scores[["is_fish", "fish_accuracy"]].to_numpy().tolist() == [[True, 1.0]]
 
 
 def test_a_prior_may_differ_by_image_and_is_joined_by_name():
     predictions, labels = table([[0.8, 0.2], [0.4, 0.6]]), labels_of("A", "B")
     prior = table([[0.7, 0.3], [1, 0]])[["B", "A"]][::-1]
-    scores = score_table(predictions, labels, prior)
-    assert scores["prior_log_loss"].tolist() == pytest.approx([-np.log(0.7), MOST, (MOST - np.log(0.7)) / 2])
+    scores = image_scores(predictions, labels, prior)
+    assert scores["prior_log_loss"].tolist() == pytest.approx([-np.log(0.7), MOST])
 
 
 def test_a_prior_of_other_classes_is_refused():
     predictions, prior = table([[0.5, 0.5]]), pd.Series({"A": 0.5, "C": 0.5})
     message = r"the prior has the classes A,C, the predictions A,B; count"
     with pytest.raises(InputError, match=message):
-        score_table(predictions, labels_of("A"), prior)
+        image_scores(predictions, labels_of("A"), prior)
     with pytest.raises(InputError, match=message):
         score_submission(predictions, labels_of("A").to_frame("label").assign(stage="stg1"), prior=prior)
 
@@ -230,7 +214,7 @@ def box_scores(boxes_true, boxes_predicted, labels=("A", "A", "B")):
     labels = labels_of(*labels)
     prior = pd.Series({"A": 0.5, "B": 0.5})
     predictions = table([[0.5, 0.5]] * len(labels))
-    return score_table(predictions, labels, prior, boxes_true=boxes_true, boxes_predicted=boxes_predicted)
+    return image_scores(predictions, labels, prior, boxes_true=boxes_true, boxes_predicted=boxes_predicted)
 
 
 def test_the_largest_usable_box_is_the_one_to_find():
@@ -243,7 +227,7 @@ def test_the_largest_usable_box_is_the_one_to_find():
     )
     found = boxes(("img_00001.jpg", 5, 0, 10, 10, "ok"), ("img_00000.jpg", 50, 50, 20, 10, "ok"))
     scores = box_scores(truth, found)
-    assert scores["box_iou"].tolist() == pytest.approx([(1 + 1 / 3) / 2, np.nan, (1 + 1 / 3) / 2], nan_ok=True)
+    assert scores["box_iou"].tolist() == pytest.approx([1, 1 / 3, np.nan], nan_ok=True)
 
 
 def test_box_tables_without_a_usable_box_give_no_iou():

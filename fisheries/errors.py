@@ -1,0 +1,97 @@
+"""What the user can mend, as one line."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# a process started beside the first one inherits what `launch` sets
+SHOW_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1" and "LOCAL_RANK" not in os.environ
+
+
+def one_line(function: Callable[[], Any]) -> None:
+    """Call `function`; what the user can mend becomes one line on standard error, and exit code 1.
+
+    `HYDRA_FULL_ERROR=1` shows tracebacks instead.
+    """
+    try:
+        function()
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except Exception as error:
+        line = None if SHOW_TRACEBACKS else user_error(error)
+        if line is None:
+            raise
+        sys.exit(f"fisheries: {line}")
+
+
+def user_error(error: BaseException) -> str | None:
+    """Return the line for a person that an error deserves, or None if it is ours to mend, with its traceback."""
+    from fisheries.schema import InputError
+
+    if isinstance(error, InputError) or type(error).__name__ == "BackboneError":
+        # what a worker process raises comes with the worker's traceback before it
+        return str(error).strip().splitlines()[-1].removeprefix("fisheries.schema.InputError: ")
+    if "hydra" not in sys.modules:
+        return None
+    from hydra.errors import HydraException, MissingConfigException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if isinstance(error, MissingConfigException):
+        return _unknown_choice(str(error.missing_cfg_file or ""), list(error.options or []), str(error))
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _unknown_key(error)
+    return None
+
+
+def conf_dir() -> Path:
+    """Return conf/ beside the package in a checkout, inside the package where it is installed."""
+    package = Path(__file__).resolve().parent
+    return next(folder for folder in (package.parent / "conf", package / "conf") if (folder / "config.yaml").is_file())
+
+
+def _unknown_choice(missing: str, options: list[str], message: str) -> str:
+    group, _, name = missing.rpartition("/")
+    near = difflib.get_close_matches(name, options, n=1, cutoff=0.3)
+    hint = f" (did you mean {group}={near[0]}?)" if near else ""
+    return f"no {group}={name}{hint}; there are {', '.join(sorted(options))}" if options else " ".join(message.split())
+
+
+def _unknown_key(error: BaseException) -> str:
+    """Say which key is wrong, and the nearest right one."""
+    text = " ".join(str(error).split())
+    words = text.split()
+    quoted = next((word.strip("'.") for word in words if word.startswith("'")), "")
+    key = words[words.index("full_key:") + 1] if "full_key:" in words else quoted
+    if "Could not override" not in text:
+        cause = error.__cause__
+        return " ".join([text, *str(cause or "").split()])
+    near = difflib.get_close_matches(key, _keys(), n=1, cutoff=0.4)
+    return (
+        f"there is no {key!r} in the configuration"
+        + (f" (did you mean {near[0]!r}?)" if near else "")
+        + "; --cfg job shows all of it"
+    )
+
+
+def _keys() -> list[str]:
+    """Return every group, and every key with its full name, of the default configuration."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = OmegaConf.to_container(compose("config", overrides=["logger=wandb"]), resolve=False)
+
+    def walk(node: Any, prefix: str) -> list[str]:
+        if not isinstance(node, dict):
+            return []
+        return [name for key in node for name in (f"{prefix}{key}", *walk(node[key], f"{prefix}{key}."))]
+
+    return walk(config, "") + [folder.name for folder in conf_dir().iterdir() if folder.is_dir()]
