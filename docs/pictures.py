@@ -4,8 +4,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from fisheries.analysis.plots import plot_examples
-from fisheries.data.manifest import load_or_scan
 from fisheries.data.synthetic import draw_competition
+from fisheries.data.tables import load_or_scan
 
 if __name__ == "__main__":
     with TemporaryDirectory() as folder:

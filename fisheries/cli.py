@@ -25,6 +25,11 @@ app = typer.Typer(
 )
 DataDir = Annotated[Path, typer.Argument(help="folder with train/<class>/ and test*/ in it")]
 
+ManifestCsv = Annotated[
+    Path, typer.Argument(metavar="MANIFEST", help="manifest.csv; `fisheries manifest DIR` makes it")
+]
+RunDir = Annotated[Path, typer.Argument(help="folder of a run")]
+
 
 def main() -> None:
     """Run a command of `fisheries`."""
@@ -85,7 +90,9 @@ def manifest(
     data_dir: DataDir,
     out: Annotated[Path | None, typer.Option(help="folder for them; by default one below tables/")] = None,
     annotations: Annotated[list[Path] | None, typer.Option(help="box files; by default those in DATA_DIR")] = None,
-    boats: Annotated[Path | None, typer.Option(help="CSV image_id,boat; by default DATA_DIR/boats.csv")] = None,
+    boats: Annotated[
+        Path | None, typer.Option(help="CSV image_id,boat; by default DATA_DIR/boats.csv, or else they are found")
+    ] = None,
     no_fish: Annotated[str, typer.Option(help="class whose boxes are not fish")] = "NoF",
 ) -> None:
     """Check every photograph and box once, and write `manifest.csv` and `boxes.csv`.
@@ -93,7 +100,7 @@ def manifest(
     Example: `fisheries manifest data/ncfm`
     """
     from fisheries.analysis.summary import summary
-    from fisheries.data.manifest import load_or_scan, tables_dir_of
+    from fisheries.data.tables import load_or_scan, tables_dir_of
 
     console = _console()
     out = out or tables_dir_of(data_dir, Path("tables"))
@@ -105,8 +112,169 @@ def manifest(
 
 
 @app.command()
+def boats(
+    manifest_csv: ManifestCsv,
+    out: Annotated[Path | None, typer.Option(help="CSV to write; by default boats.csv beside the manifest")] = None,
+    merge: Annotated[
+        list[str] | None, typer.Option(help="names of boats that are one, such as cam_002,cam_007")
+    ] = None,
+    split: Annotated[list[str] | None, typer.Option(help="name of a boat that is several")] = None,
+) -> None:
+    """Find the boats: which photographs are of one camera, without labels, by what stays the same in its frames.
+
+    Writes `boats.csv` and beside it `boats.html`, to be looked through. Correct the column `boat` by hand, or with
+    `--merge` and `--split`: corrections are kept on the next run. A `boats.csv` of your own wins over all of it.
+
+    Example: `fisheries boats tables/ncfm-1a2b3c4d/manifest.csv --merge cam_002,cam_007`
+    """
+    from fisheries.analysis.contact_sheet import contact_sheet
+    from fisheries.analysis.summary import boats_view
+    from fisheries.data.boats import find_boats, merge_boats, read_boats, split_boat, update_boats
+    from fisheries.data.tables import fill_boats, read_photographs
+    from fisheries.schema import write_atomic, write_table
+
+    console = _console()
+    out = out or manifest_csv.with_name("boats.csv")
+    previous = read_boats(out) if out.is_file() else None
+    images, thumbnails = read_photographs(manifest_csv, progress=console.is_terminal)
+    found = find_boats(images, thumbnails, progress=console.is_terminal)
+    table = update_boats(found, previous, images, thumbnails)
+    for names in merge or []:
+        table = merge_boats(table, [name.strip() for name in names.split(",")])
+    for name in split or []:
+        table = split_boat(table, name, images, thumbnails)
+    write_table(table, out)
+    page = out.with_suffix(".html")
+    write_atomic(page, contact_sheet(table, images, progress=console.is_terminal).encode())
+    console.print(boats_view(table, images))
+    console.print(f"Wrote {out}, and {page} to be looked through")
+    if fill_boats(manifest_csv, table, previous):
+        console.print(f"  {manifest_csv} has them in its column boat")
+
+
+@app.command()
+def bursts(manifest_csv: ManifestCsv) -> None:
+    """Find bursts: near-duplicate frames of one moment, in train and test together, which no split should divide.
+
+    Writes them into the manifest's column `burst`, as `fisheries manifest` does with photographs that are new.
+
+    Example: `fisheries bursts tables/ncfm-1a2b3c4d/manifest.csv`
+    """
+    from fisheries.analysis.summary import bursts_view
+    from fisheries.data.bursts import find_bursts
+    from fisheries.data.tables import read_photographs
+    from fisheries.schema import write_table
+
+    console = _console()
+    images, thumbnails = read_photographs(manifest_csv, progress=console.is_terminal)
+    images = images.assign(burst=find_bursts(images, thumbnails, progress=console.is_terminal))
+    write_table(images, manifest_csv)
+    console.print(bursts_view(images))
+    console.print(f"Wrote {manifest_csv}, column burst")
+
+
+@app.command()
+def split(
+    manifest_csv: ManifestCsv,
+    by: Annotated[str, typer.Option(help="boat, burst or random: what is kept on one side")] = "boat",
+    folds: Annotated[str, typer.Option(help="how many, or auto: the most that lack no class on either side")] = "auto",
+    holdout: Annotated[str, typer.Option(help="boats that no fold trains on: how many, or names, such as 3,7")] = "0",
+    seen_share: Annotated[float, typer.Option(help="share held out of the boats that a fold trains on")] = 0.1,
+    boats: Annotated[Path | None, typer.Option(help="CSV image_id,boat; by default the manifest's boats")] = None,
+    seed: Annotated[int, typer.Option(help="of the search")] = 0,
+    out: Annotated[Path | None, typer.Option(help="CSV to write; by default folds.csv beside the manifest")] = None,
+) -> None:
+    """Plan folds: search for those that lack no class and have its share of each, and say how many the data carries.
+
+    Example: `fisheries split tables/ncfm-1a2b3c4d/manifest.csv --folds 3`, then
+    `python train.py split=file split.file=tables/ncfm-1a2b3c4d/folds.csv`
+    """
+    from fisheries.analysis.fold_plan import folds_view, plan_folds, plan_view
+    from fisheries.data.splits import check_folds, make_folds, missing_classes
+    from fisheries.data.tables import attach_boats, read_manifest
+    from fisheries.schema import InputError, table_hash, write_table
+
+    console = _console()
+    if folds != "auto" and not folds.isdigit():
+        raise InputError(f"--folds {folds}: expected a whole number, or auto")
+    images = read_manifest(manifest_csv)
+    images = images if boats is None else attach_boats(images, boats)
+    apart = int(holdout) if holdout.isdigit() else [name.strip() for name in holdout.split(",")]
+    count = None if folds == "auto" else int(folds)
+    console.print(plan_view(plan_folds(images, split=by, seed=seed, holdout=apart, progress=console.is_terminal)))
+    table = make_folds(images, split=by, folds=count, seed=seed, holdout=apart, seen_share=seen_share)
+    check_folds(table, images)
+    console.print(folds_view(table, images))
+    for line in missing_classes(table, images["label"]):
+        console.print(f"  [yellow]{line}[/]")
+    out = out or manifest_csv.with_name("folds.csv")
+    write_table(table, out)
+    console.print(f"Wrote {out} ({table_hash(table)}); train with split=file split.file={out}")
+
+
+@app.command()
+def leakage(
+    manifest_csv: ManifestCsv,
+    images: Annotated[Path | None, typer.Option(help="folder of the photographs, if the manifest has no paths")] = None,
+    boxes: Annotated[Path | None, typer.Option(help="boxes.csv; by default the one beside the manifest")] = None,
+    features: Annotated[Path | None, typer.Option(help=".npz with features (N, F) and image_id (N,)")] = None,
+    run: Annotated[Path | None, typer.Option(help="folder of a run: how well do its features tell the boat?")] = None,
+    out: Annotated[Path, typer.Option(help="CSV to write; its page goes beside it")] = Path("leakage.csv"),
+    seed: Annotated[int, typer.Option(help="of folds, permutations and bootstraps")] = 0,
+) -> None:
+    """Measure the leak: how much of the class can be had without a look at the fish, and what is left on unseen boats?
+
+    Needs `image_id,label` and, for a start, `width,height` and `boat`; with photographs it looks at these, too.
+
+    Example: `fisheries leakage tables/ncfm-1a2b3c4d/manifest.csv`
+    """
+    from fisheries.analysis.leakage import leakage as measure
+    from fisheries.analysis.leakage import leakage_folds
+    from fisheries.analysis.leakage_page import leakage_page
+    from fisheries.analysis.leakage_words import leakage_view
+    from fisheries.data.cues import collect_cues
+    from fisheries.data.tables import read_manifest
+    from fisheries.schema import BOXES, read_table, write_atomic
+
+    console = _console()
+    table = read_manifest(manifest_csv)
+    boxes = boxes or next((path for path in [manifest_csv.with_name("boxes.csv")] if path.is_file()), None)
+    probed = None if run is None else _probe_boats(run, seed=seed, console=console)
+    cues = collect_cues(
+        table,
+        images=images,
+        boxes=None if boxes is None else read_table(boxes, BOXES, unique=False),
+        features=features,
+        progress=console.is_terminal,
+    )
+    rows = measure(table, cues, leakage_folds(table, seed=seed), seed=seed, progress=console.is_terminal)
+    write_atomic(out, rows.to_csv().encode())
+    page = out.with_suffix(".html")
+    write_atomic(page, leakage_page(rows, table, boat_probe=probed).encode())
+    console.print(leakage_view(rows))
+    if probed is not None:
+        console.print(
+            f"The run's features tell {probed['boats']:.0f} boats apart in {probed['accuracy']:.0%} of the images; "
+            f"always saying the commonest would in {probed['largest_share']:.0%}"
+        )
+    console.print(f"Wrote {out} and {page}")
+
+
+@app.command()
+def report(run_dir: RunDir) -> None:
+    """Write `report.html` of a run anew: its two scores with intervals, curves, boats, worst mistakes, calibration.
+
+    Example: `fisheries report runs/2026-01-31_12-00-00-ab12`
+    """
+    from fisheries.analysis.report import write_report
+
+    console = _console()
+    console.print(f"Wrote {write_report(run_dir, progress=console.is_terminal)}")
+
+
+@app.command()
 def predict(
-    run_dir: Annotated[Path, typer.Argument(help="folder of a run")],
+    run_dir: RunDir,
     paths: Annotated[list[Path], typer.Argument(help="folders or files")],
     out: Annotated[Path, typer.Option(help="CSV to write: image_id and a probability for each class")] = Path(
         "predictions.csv"
@@ -174,6 +342,15 @@ def score(
     for row in scores.itertuples():
         view.add_row(str(row[0]), f"{row[1]:.0f}", *(f"{value:.5f}" for value in row[2:]))
     _console().print(view)
+
+
+def _probe_boats(run_dir: Path, *, seed: int, console: Console) -> dict[str, float]:
+    from fisheries.analysis.probes import boat_probe
+    from fisheries.predict import run_features
+    from fisheries.schema import MANIFEST, read_table
+
+    images = read_table(run_dir / "manifest.csv", MANIFEST)
+    return boat_probe(run_features(run_dir, console=console), images["boat"], images["burst"], seed=seed)
 
 
 def _console() -> Console:

@@ -24,9 +24,9 @@ from timm.optim._optim_factory import create_optimizer_v2
 from fisheries.config import AUTO, plain, read_config
 from fisheries.data import synthetic
 from fisheries.data.datamodule import FisheriesDataModule
-from fisheries.data.manifest import load_or_scan, tables_dir_of
 from fisheries.data.metadata import SizeStatistics
 from fisheries.data.splits import make_folds, train_ids, usable_images, val_ids
+from fisheries.data.tables import load_or_scan, tables_dir_of
 from fisheries.data.transforms import Transform, eval_transform, train_transform
 from fisheries.inference.scoring import read_solution
 from fisheries.models.backbones import check_backbone, create_backbone, load_weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import platform
@@ -63,7 +64,7 @@ def finish(
     """Join the folds' predictions, score them, and write what a person looks at."""
     joined = _join_folds(material, folds, numbers, run_dir)
     scores = _score_parts(config, material, folds, numbers, run_dir, joined)
-    write_atomic(run_dir / "scores.csv", scores.to_csv(index=False).encode())
+    write_atomic(run_dir / "scores.csv", scores.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC).encode())
     totals = scores[scores["by"] == ALL].set_index("part")
     _save_curves(run_dir, numbers, prior_log_loss=float(totals["prior_log_loss"].iloc[0]))
     console.print(part_view(scores))

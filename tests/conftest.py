@@ -13,8 +13,8 @@ os.environ["WANDB_MODE"] = "disabled"
 import pandas as pd
 import pytest
 
-from fisheries.data.manifest import load_or_scan
 from fisheries.data.synthetic import draw_competition
+from fisheries.data.tables import load_or_scan
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fisheries.analysis.leakage_words import LITTLE, LOOK_AT_FISH, TITLES, headline
+from fisheries.analysis.leakage_words import LITTLE, SHOW_FISH, TITLES, headline
 from fisheries.analysis.page import figure_uri, render_page
 from fisheries.data.cues import labeled_images
 from fisheries.data.manifest import size_as_boat
@@ -66,7 +66,7 @@ def plot_leakage(table: pd.DataFrame) -> Figure:
     axes.axvline(0, color="0.2", linewidth=1)
     for place, (_, row) in enumerate(table.iterrows()):
         _draw_cue(axes, row, parts, place=place)
-    names = [f"{name} (shows fish)" if name in LOOK_AT_FISH else str(name) for name in table.index]
+    names = [f"{name} (shows fish)" if name in SHOW_FISH else str(name) for name in table.index]
     axes.set_yticks(range(len(table)), labels=names)
     axes.set_ylim(len(table) - 0.4, -0.6)
     left, right = axes.get_xlim()

@@ -14,7 +14,7 @@ from rich.text import Text
 from fisheries.data.cues import KINDS
 
 TITLES: Mapping[str, str] = {"random": "random folds", "seen": "seen boats", "unseen": "unseen boats"}
-LOOK_AT_FISH = ("fish alone", "linear probe")  # may know the class by right
+SHOW_FISH = ("color histogram", "8 x 8 thumbnail", "fish alone", "linear probe")  # may know the class by right
 LITTLE = 0.02  # nats; what is less is nothing
 
 
@@ -41,10 +41,12 @@ def verdict(name: str, row: Mapping[str, Any]) -> str:
 
 def headline(table: pd.DataFrame) -> str:
     """Say in words what all rows of `leakage` mean together."""
-    blind = table[~table.index.isin(LOOK_AT_FISH)]
+    blind = table[~table.index.isin(SHOW_FISH)]
+    if blind.empty:
+        return "No leak is measured: all cues that are known show the fish"
     helping = blind[[_is_sure(row, "gain_seen") for _, row in blind.iterrows()]]
     if helping.empty:
-        return f"No leak: of {len(blind)} cues that don't look at the fish, none tells the class"
+        return f"No leak: of {len(blind)} cues that don't show the fish, none tells the class"
     best = helping.loc[helping["gain_seen"].idxmax()]
     part, where = (
         ("seen", "on boats seen in training") if "seen_log_loss" in table else ("random", "under random folds")
@@ -75,14 +77,13 @@ def leakage_view(table: pd.DataFrame) -> Group:
         scores = [_score_cell(row, part) for part in parts]
         leak = [_leak_cell(row)] if "leak" in table else []
         view.add_row(str(name), *scores, f"{row['mutual_information']:.3f}\np {row['p_value']:.3f}", *leak)
+    legend = "Log loss, accuracy and (log loss of the constant prior)."
+    legend += " The leak is what of the gain is lost on unseen boats." if "leak" in table else ""
     lines = [f"{name}: {row['verdict']}" for name, row in table.iterrows()]
     lines += [f"{name}: no row, {reason}" for name, reason in table.attrs["left_out"].items()]
     return Group(
         view,
-        Text(
-            "Log loss, accuracy and (log loss of the constant prior). The leak is what of the gain is lost on unseen boats."
-        ),
-        *(Text(line) for line in [*lines, *table.attrs["notes"]]),
+        *(Text(line) for line in [legend, *lines, *table.attrs["notes"]]),
         Text(headline(table), style="bold"),
     )
 
@@ -98,7 +99,7 @@ def _verdict_of_little(row: Mapping[str, Any]) -> str:
 
 
 def _advice(name: str) -> str:
-    if name in LOOK_AT_FISH:
+    if name in ("fish alone", "linear probe"):
         return "judge what is built on it by boats kept apart"
     return "a network that sees it can learn it" if KINDS[name] == "picture" else "leave it off"
 

@@ -35,7 +35,7 @@ def plot_curves(epochs: Mapping[str, pd.DataFrame], *, prior_log_loss: float) ->
     losses.set(xlabel="epoch", ylabel="log loss", ylim=(0, None))
     accuracies.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1))
     for axes in (losses, accuracies):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     losses.legend(fontsize="small")
     return figure
 
@@ -103,4 +103,6 @@ def _draw_boxes(axes: Axes, boxes: pd.DataFrame) -> None:
 
 def _draw(axes: Axes, table: pd.DataFrame, column: str, *, label: str, color: str, style: str) -> None:
     if column in table:
-        axes.plot(table["epoch"] + 1, table[column], style, color=color, label=label)
+        marker = "o" if len(table) == 1 else ""  # a line of one point can't be seen
+        fill = "none" if style == "--" else "full"
+        axes.plot(table["epoch"] + 1, table[column], style, color=color, label=label, marker=marker, fillstyle=fill)

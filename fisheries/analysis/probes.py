@@ -16,6 +16,7 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
+from fisheries.data.cues import own_bursts
 from fisheries.inference.scoring import accuracy, log_loss
 from fisheries.schema import InputError
 
@@ -82,7 +83,7 @@ def boat_probe(
     Args:
         features: (N, F) by `image_id`.
         boats: boat by `image_id`, "" where it isn't known.
-        bursts: burst by `image_id`.
+        bursts: burst by `image_id`; "" for an image of which it isn't known.
         folds: how many.
         seed: of the folds and the probe.
 
@@ -94,7 +95,7 @@ def boat_probe(
         InputError: fewer than two boats are known among the images that have features, or fewer bursts than folds.
     """
     known = boats[(boats != "") & boats.index.isin(features.index)]
-    groups = bursts.loc[known.index]
+    groups = own_bursts(bursts.loc[known.index])
     if known.nunique() < 2:
         raise InputError(
             f"boat probe: {known.nunique()} boats are known among the {len(features)} images with features; "

@@ -21,7 +21,7 @@ from fisheries.analysis.page import figure_uri, photo_uri, render_page
 from fisheries.analysis.plots import plot_curves, plot_reliability
 from fisheries.analysis.score_view import TITLES, leak_line
 from fisheries.data.images import read_small
-from fisheries.data.manifest import read_manifest
+from fisheries.data.tables import read_manifest
 from fisheries.inference.evaluation import boats_of
 from fisheries.inference.scoring import ALL, per_image_loss
 from fisheries.schema import BOXES, FOLDS, USABLE, InputError, read_predictions, read_table, write_atomic

@@ -45,6 +45,8 @@ def leak_line(losses: dict[str, float]) -> str:
     if "seen" not in losses:
         return "The best epoch was chosen on the unseen boats."
     gap = losses["unseen"] - losses["seen"]
+    if gap <= 0:
+        return "No leak to be seen: unseen boats score no worse. The best epoch was chosen on them."
     return (
         f"The leak is {gap:.3f}: a split that knows the boats would have promised {losses['seen']:.3f}. "
         "The best epoch was chosen on the unseen boats."
@@ -56,7 +58,7 @@ def class_view(scores: pd.DataFrame) -> Table:
     part = scores["part"].iloc[0]
     own = scores[scores["part"] == part].dropna(axis="columns", how="all")
     columns = [name for name in ("log_loss", "prior_log_loss", "accuracy", "box_iou") if name in own]
-    names = ("images", *(name.replace("_", " ") for name in columns))
+    names = ("images", *(name.replace("_", " ").replace("iou", "IoU") for name in columns))
     title = f"On {TITLES[part]}"
     table = Table("", *(Column(name, justify="right") for name in names), title=title, title_justify="left")
     for by in ("class", "fish", "light"):

@@ -32,6 +32,48 @@ def summary(manifest: pd.DataFrame, boxes: pd.DataFrame) -> Group:
     return Group(*parts)
 
 
+def boats_view(boats: pd.DataFrame, manifest: pd.DataFrame) -> Group:
+    """Return how many boats there are, and how many of the test images are of known and of new ones.
+
+    Args:
+        boats: with `boat`, `found` and `known`, by `image_id`.
+        manifest: of the same photographs.
+    """
+    subset = manifest["subset"].loc[boats.index]
+    table = Table(
+        "subset", *(Column(name, justify="right") for name in ("images", "boats", "of known boats", "of new"))
+    )
+    for name, rows in boats.groupby(subset.where(subset != TRAIN, " train")):
+        known = rows["known"].sum()
+        values = (len(rows), rows["boat"].nunique(), known, len(rows) - known)
+        table.add_row(_shown(str(name).strip()), *(f"{value:,}" for value in values))
+    corrected = (boats["boat"] != boats["found"]).sum()
+    lines = [
+        f"{boats['boat'].nunique()} boats, {boats.loc[~boats['known'], 'boat'].nunique()} of them without a training image"
+    ]
+    lines += [f"{corrected:,} images were corrected by hand"] if corrected else []
+    return Group(table, *(Text(line) for line in lines))
+
+
+def bursts_view(manifest: pd.DataFrame) -> Group:
+    """Return how many frames have near-duplicates, and which bursts are of several labels or boats."""
+    readable = manifest[manifest["status"] == OK]
+    bursts = readable.groupby("burst")
+    size, several = bursts["path"].transform("size"), bursts["path"].size() > 1
+    both = bursts["subset"].agg(lambda names: TRAIN in set(names) and set(names) != {TRAIN})
+    lines = [
+        f"{several.sum():,} bursts of 2 to {size.max()} frames hold {(size > 1).sum():,} of {len(readable):,} images; "
+        f"{both.sum():,} of them are in train and test"
+    ]
+    for column in ("label", "boat"):
+        named = readable[readable[column] != ""]
+        kinds = named.groupby("burst")[column].nunique()
+        mixed = kinds.index[kinds > 1]
+        if len(mixed):
+            lines.append(f"{len(mixed):,} bursts have frames of several {column}s, such as that of {mixed[0]}")
+    return Group(*(Text(line) for line in lines))
+
+
 def _class_table(manifest: pd.DataFrame, boxes: pd.DataFrame) -> Table:
     boxed = manifest.index.isin(boxes.index[boxes["status"].isin(USABLE)])
     facts = manifest.assign(usable=manifest["status"] == OK, boxed=boxed, boat=manifest["boat"].replace("", None))

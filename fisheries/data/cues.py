@@ -31,7 +31,7 @@ KINDS: Mapping[str, str] = {
 
 
 def labeled_images(manifest: pd.DataFrame) -> pd.DataFrame:
-    """Return the usable training images that have a label.
+    """Return the usable training images that have a label, each a burst of its own where the burst isn't known.
 
     Raises:
         InputError: there is none, or all are of one class.
@@ -44,7 +44,12 @@ def labeled_images(manifest: pd.DataFrame) -> pd.DataFrame:
         raise InputError(
             f"all {len(labeled)} labeled images are of the class {labeled['label'].iloc[0]!r}; expected two classes or more"
         )
-    return labeled
+    return labeled.assign(burst=own_bursts(labeled["burst"]))
+
+
+def own_bursts(bursts: pd.Series) -> pd.Series:
+    """Fill the bursts that aren't known, by `image_id`, with the image's own id."""
+    return bursts.where(bursts != "", pd.Series(bursts.index, bursts.index, dtype="str"))
 
 
 def collect_cues(

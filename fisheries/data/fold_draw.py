@@ -32,7 +32,7 @@ def draw_folds(images: pd.DataFrame, *, split: str, folds: int | None, most: int
     """
     groups = connect(images, CLAIMS[split])
     counts = count_classes(groups, images["label"])
-    _check_count(len(counts), folds, split=split)
+    _check_count(len(counts), folds, split=split, linked=split == "boat" and images["boat"].nunique() > len(counts))
     carriers = (counts > 0).sum().sort_values(kind="stable")  # groups by class
     if folds is None:
         parts, reason = _search_largest(counts, carriers[carriers > 1], split=split, most=most, seed=seed)
@@ -44,14 +44,14 @@ def draw_folds(images: pd.DataFrame, *, split: str, folds: int | None, most: int
     return pd.Series(parts[groups], images.index), reason
 
 
-def _check_count(groups: int, folds: int | None, *, split: str) -> None:
-    known = list(CLAIMS)
+def _check_count(groups: int, folds: int | None, *, split: str, linked: bool) -> None:
+    known, unit = list(CLAIMS), _UNITS[split] + " (those that share a burst or a file count as one)" * linked
     others = [f"split={other} divides {_UNITS[other]}" for other in known[: known.index(split)]]
     remedy = f"; {' and '.join(others)}" if others else ""
     if groups < 2:
-        raise InputError(f"split={split}: expected at least 2 {_UNITS[split]}, there is {groups or 'none'}{remedy}")
+        raise InputError(f"split={split}: expected at least 2 {unit}, there is {groups or 'none'}{remedy}")
     if folds is not None and not 2 <= folds <= groups:
-        raise InputError(f"split.folds={folds}: expected 2 to {groups}, the number of {_UNITS[split]}{remedy}")
+        raise InputError(f"split.folds={folds}: expected 2 to {groups}, the number of {unit}{remedy}")
 
 
 def _asked(carriers: pd.Series, folds: int, *, split: str) -> str:

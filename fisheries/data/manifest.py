@@ -18,7 +18,6 @@ from rich.console import Console
 from rich.progress import track
 
 from fisheries import schema
-from fisheries.data import annotations as rectangles
 from fisheries.data import images
 from fisheries.schema import OK, TRAIN, InputError, nearest
 
@@ -82,7 +81,7 @@ def scan(data_dir: Path, *, previous: pd.DataFrame | None, workers: int, progres
     """
     if workers < 1:
         raise InputError(f"workers={workers}: expected at least 1")
-    root = _root(data_dir)
+    root = photographs_dir(data_dir)
     files, skipped = _list_files(root)
     empty = _empty_classes(root, files)
     if not files:
@@ -136,109 +135,18 @@ def _subset_of(folder: Path) -> str:
     return folder.name if re.fullmatch(r"test_stg\d+", folder.name) else "test"
 
 
-def read_manifest(path: Path) -> pd.DataFrame:
-    """Read a manifest, or any CSV with `image_id` and some of its columns.
-
-    Columns that it lacks are filled: images of training that can be read, by day, each a burst of its own, of unknown
-    boat, label, size and path. The boat "-1" means that it isn't known.
-
-    Args:
-        path: a CSV file.
-
-    Returns:
-        Columns `schema.MANIFEST` by `image_id`.
-
-    Raises:
-        InputError: as `schema.read_table`; the file is a folder.
-    """
-    if path.is_dir():
-        raise InputError(f"{path}: a folder; `fisheries manifest {path}` makes its manifest.csv, which is wanted here")
-    defaults: dict[str, str | bool] = {"subset": TRAIN, "status": OK, "is_night": False}
-    optional: dict[str, str | float | bool] = {
-        name: defaults.get(name, "" if kind == "str" else 0) for name, kind in schema.MANIFEST.items()
-    }
-    table = schema.read_table(path, schema.MANIFEST, optional=optional)
-    own = pd.Series(table.index, table.index, dtype="str")
-    return table.assign(
-        boat=table["boat"].str.strip().replace("-1", ""), burst=table["burst"].where(table["burst"] != "", own)
-    )
-
-
-def attach_boats(manifest: pd.DataFrame, boats_csv: Path) -> pd.DataFrame:
-    """Fill the column `boat` from a CSV with columns `image_id,boat`; "", "-1" and absence mean that it isn't known.
-
-    Raises:
-        InputError: the file is no such table, or none of its ids is in the manifest.
-    """
-    boats = schema.read_table(boats_csv, schema.BOATS)["boat"].str.strip().replace("-1", "")
-    strange = ~boats.index.isin(manifest.index)
-    if strange.all():
-        example = f", such as {boats.index[0]!r}," if len(boats) else ""
-        raise InputError(
-            f"{boats_csv}: none of its {len(boats)} ids{example} is in the manifest; expected ids such as "
-            f"{manifest.index[0]!r}"
-        )
-    lookup = boats.to_dict()
-    _LOG.info("%s: %d ids are not in the manifest", boats_csv, strange.sum())
-    boat = [lookup.get(image_id, "") for image_id in manifest.index]
-    return manifest.assign(boat=pd.Series(boat, manifest.index, dtype="str"))
-
-
 def size_as_boat(manifest: pd.DataFrame) -> pd.DataFrame:
     """Fill the column `boat` with "<width>x<height>", for want of anything better; "" where the size isn't known."""
     sizes = manifest["width"].astype(str) + "x" + manifest["height"].astype(str)
     return manifest.assign(boat=sizes.where(manifest["height"] > 0, ""))
 
 
-def load_or_scan(
-    data_dir: Path,
-    *,
-    annotations: Sequence[Path] | None,
-    boats: Path | None,
-    no_fish: str,
-    tables_dir: Path,
-    progress: bool,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Bring `manifest.csv` and `boxes.csv` in `tables_dir` up to date with a folder of photographs, and return them.
-
-    Args:
-        data_dir: as in `scan`.
-        annotations: JSON files; None for `DATA_DIR/annotations/*.json`, or else `DATA_DIR/*_labels.json`.
-        boats: as in `attach_boats`; None for `DATA_DIR/boats.csv`, and without one each image size is a boat.
-        no_fish: label of the images without fish, or "".
-        tables_dir: outside of `data_dir`; what an earlier scan left there saves reading the same files again.
-        progress: as in `scan`.
+def photographs_dir(data_dir: Path) -> Path:
+    """Return the folder with every link resolved.
 
     Raises:
-        InputError: as in `scan`, `attach_boats` and `read_annotations`; `tables_dir` lies in `data_dir` or can't be
-            written.
+        InputError: there is no such folder, or neither train nor test folders in it.
     """
-    root = _root(data_dir)
-    _make_tables_dir(tables_dir, root)
-    previous = _previous(tables_dir / "manifest.csv")
-    manifest = scan(data_dir, previous=previous, workers=max(4, os.cpu_count() or 1), progress=progress)
-    if boats is None and (root / "boats.csv").is_file():
-        boats = root / "boats.csv"
-    manifest = size_as_boat(manifest) if boats is None else attach_boats(manifest, boats)
-    files = _annotation_files(root) if annotations is None else annotations
-    boxes = rectangles.read_annotations(files, manifest, no_fish)
-    write_tables(manifest, boxes, tables_dir)
-    return manifest, boxes
-
-
-def tables_dir_of(data_dir: Path, base: Path) -> Path:
-    """Return the folder below `base` for the tables of a folder of photographs, another one for each such folder."""
-    root = data_dir.resolve()
-    return base / f"{root.name}-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}"
-
-
-def write_tables(manifest: pd.DataFrame, boxes: pd.DataFrame, folder: Path) -> None:
-    """Write `manifest.csv` and `boxes.csv` into `folder`."""
-    schema.write_table(manifest, folder / "manifest.csv")
-    schema.write_table(boxes, folder / "boxes.csv")
-
-
-def _root(data_dir: Path) -> Path:
     if not data_dir.is_dir():
         raise InputError(f"{data_dir}: no such folder; {_EXPECTED}")
     root = data_dir.resolve()
@@ -261,7 +169,7 @@ def _subsets(root: Path) -> list[Path]:
 
 def _folders(folder: Path) -> list[Path]:
     try:
-        return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_skipped(path.name))
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
     except OSError as error:
         raise InputError(f"{folder}: can't be listed ({error.strerror}); expected a readable folder") from error
 
@@ -283,7 +191,7 @@ def _walk(folders: Sequence[Path]) -> tuple[list[Path], int]:
             continue
         above |= {folder.resolve()}
         for path, is_folder in _entries(folder):
-            if _is_skipped(path.name):
+            if is_hidden(path.name):
                 skipped += 1
             elif is_folder:
                 waiting.append((path, above))
@@ -448,36 +356,8 @@ def _train_first(subset: pd.Series) -> pd.Series:
     return subset.where(subset != TRAIN, "")
 
 
-def _previous(file: Path) -> pd.DataFrame | None:
-    if not file.exists():
-        return None
-    try:
-        table = schema.read_table(file, schema.MANIFEST)
-    except (InputError, OSError) as error:
-        _LOG.warning("%s can't be used again, so all files are read anew", error)
-        return None
-    strange = (set(table["status"]) - set(STATUSES)) | (set(" ".join(table["notes"]).split()) - set(NOTES))
-    if strange:
-        _LOG.warning("%s: made by another version (%r), so all files are read anew", file, min(strange))
-        return None
-    return table
-
-
-def _make_tables_dir(tables_dir: Path, root: Path) -> None:
-    if tables_dir.resolve().is_relative_to(root):
-        raise InputError(f"{tables_dir}: lies in the folder of the photographs, where nothing is written; give another")
-    try:
-        tables_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{tables_dir}: can't be made ({error.strerror}); expected a folder for tables") from error
-
-
-def _annotation_files(root: Path) -> list[Path]:
-    files = sorted(root.glob("annotations/*.json")) or sorted(root.glob("*_labels.json"))
-    return [file for file in files if not _is_skipped(file.name)]
-
-
-def _is_skipped(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder of that name is passed over."""
     return name.startswith(".") or name.lower() in _SKIPPED
 
 

@@ -10,18 +10,19 @@ from numpy.typing import NDArray
 from fisheries.schema import OK
 
 _BLOCKS_HW = (9, 16)  # a photograph is judged by the means of so many blocks, which noise hardly touches
-_ONE_TINT = 0.02  # share of the light that one color times a brightness leaves over: twice that by day, less by a lamp
-_GREEN = 0.45  # share of green in the light of a green lamp: under it even white and water are so green
-_ALMOST_ALL = 0.9  # of the blocks are greenest: people and fish keep some color of their own
-_UNLIT = 30  # of 255: the brightest channel where no light falls
-_AWAY = 0.2  # share of the picture that lies beyond the reach of the lamp
+_ONE_TINT = 0.02  # colors this far from one tint are noise; by day even gray decks differ more from the sea
+_GREEN = 0.45  # share of green in the middle block's light: a green lamp makes even white and water so green
+_GREENEST = 0.9  # share of blocks with more green than red or blue; an orange oilskin keeps some of its color
+_UNLIT = 36  # gray level of the brightest channel where no light falls
+_AWAY = 0.2  # share of the picture that lies beyond the lamp's reach
+_BAR = 5  # gray level of bars that make a picture wider
 
 
 def find_nights(manifest: pd.DataFrame, thumbnails: NDArray[np.uint8]) -> pd.Series:
     """Find the photographs that nothing but a lamp lights, each judged by itself.
 
-    They have a single tint, as an infrared camera's are gray; or a green lamp colors almost all that is seen; or a
-    good part of the picture is black.
+    All in them has one tint, gray or another; or a green lamp colors nearly all of it; or a good part of the picture,
+    where the lamp does not reach, is black.
 
     Args:
         manifest: with `status`, by `image_id`.
@@ -42,15 +43,17 @@ def _has_one_tint(blocks: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Say of blocks (N, B, 3) whether all are one color, brighter or darker."""
     moments = np.einsum("nbi,nbj->nij", blocks, blocks)  # (N, 3, 3)
     energy = np.linalg.eigvalsh(moments).clip(min=0)  # (N, 3) in ascending order
-    left_over: NDArray[np.float64] = np.sqrt(energy[:, :2].sum(axis=1))
-    return left_over <= _ONE_TINT * np.sqrt(energy[:, 2])
+    return energy[:, :2].sum(axis=1) <= _ONE_TINT**2 * energy[:, 2]
 
 
 def _is_green(blocks: NDArray[np.float64]) -> NDArray[np.bool_]:
     share = blocks[..., 1] / blocks.sum(axis=2).clip(min=1)  # (N, B)
     greenest = (blocks.argmax(axis=2) == 1).mean(axis=1)
-    return (np.median(share, axis=1) >= _GREEN) & (greenest >= _ALMOST_ALL)
+    return (np.median(share, axis=1) >= _GREEN) & (greenest >= _GREENEST)
 
 
 def _is_dark_away(blocks: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return np.quantile(blocks.max(axis=2), _AWAY, axis=1) <= _UNLIT
+    brightest = blocks.max(axis=2)  # (N, B)
+    left, right = brightest[:, :: _BLOCKS_HW[1]], brightest[:, _BLOCKS_HW[1] - 1 :: _BLOCKS_HW[1]]
+    has_bars = np.maximum(left, right).max(axis=1) <= _BAR
+    return (np.quantile(brightest, _AWAY, axis=1) <= _UNLIT) & ~has_bars

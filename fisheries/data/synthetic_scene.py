@@ -102,25 +102,36 @@ def _draw_one(
 
 
 def _window(shape: tuple[int, ...], size: int, at: Vector) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Return where a square patch centered `at` meets the canvas: slices of the canvas, and of the patch."""
+    """Return where a square patch centered `at` meets the canvas: slices of the canvas, and of the patch.
+
+    Both are empty where they don't meet.
+    """
     left, top = (round(float(value)) - size // 2 for value in at)
-    x0, x1 = max(left, 0), max(min(left + size, shape[1]), 0)
-    y0, y1 = max(top, 0), max(min(top + size, shape[0]), 0)
+    (x0, x1), (y0, y1) = _overlap(left, size, shape[1]), _overlap(top, size, shape[0])
     return (slice(y0, y1), slice(x0, x1)), (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
+
+
+def _overlap(start: int, size: int, end: int) -> tuple[int, int]:
+    low = max(start, 0)
+    return low, max(low, min(start + size, end))
 
 
 def _shadow(canvas: Image, alpha: Mask, at: Vector) -> None:
     there, here = _window(canvas.shape, alpha.shape[0], at)
+    if not canvas[there].size:
+        return
     light = cv2.merge([255 - cv2.blur(alpha, (11, 11))[here] // 2] * 3)
     canvas[there] = cv2.multiply(canvas[there], light, scale=1 / 255)
 
 
 def _paste(canvas: Image, colors: Image, alpha: Mask, at: Vector) -> NDArray[np.bool_]:
     there, here = _window(canvas.shape, alpha.shape[0], at)
+    seen = np.zeros(canvas.shape[:2], bool)
+    if not canvas[there].size:
+        return seen
     weight = cv2.merge([alpha[here]] * 3)
     below = cv2.multiply(canvas[there], 255 - weight, scale=1 / 255)
     canvas[there] = cv2.add(below, cv2.multiply(colors[here], weight, scale=1 / 255))
-    seen = np.zeros(canvas.shape[:2], bool)
     seen[there] = alpha[here] > 127
     return seen
 

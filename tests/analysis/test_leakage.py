@@ -73,6 +73,13 @@ def test_the_meter_s_words_name_what_leaks(leaking: pd.DataFrame):
     assert "Cues that leak: image size, boat. Keep boats apart in validation, and metadata out of the model" in line
 
 
+def test_the_headline_does_not_blame_what_shows_the_fish(leaking: pd.DataFrame):
+    fish = leaking.loc[["boat"]].rename(index={"boat": "8 x 8 thumbnail"})
+    assert headline(fish) == "No leak is measured: all cues that are known show the fish"
+    with_number = pd.concat([fish, leaking.loc[["file number"]]])
+    assert headline(with_number) == "No leak: of 1 cues that don't show the fish, none tells the class"
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_where_class_and_boat_are_independent_nothing_leaks(seed: int):
     table = measure(fleet(leak=False, frames=3, seed=seed))
@@ -80,7 +87,18 @@ def test_where_class_and_boat_are_independent_nothing_leaks(seed: int):
     assert (table["leak_low"] <= 0).all()
     assert (table["gain_seen"].abs() < 0.02).all()
     assert set(table["verdict"]) <= {"Tells nothing"}
-    assert headline(table) == "No leak: of 3 cues that don't look at the fish, none tells the class"
+    assert headline(table) == "No leak: of 3 cues that don't show the fish, none tells the class"
+
+
+def test_intervals_resample_boats_where_they_are_known():
+    manifest = fleet(leak=True, bursts=20)
+    folds = {"random": leakage_folds(manifest)["random"]}
+    cues = {"image size": metadata_cues(manifest)["image size"]}
+    by_boat = leakage(manifest, cues, folds, permutations=9).loc["image size"]
+    by_burst = leakage(manifest.assign(boat=""), cues, folds, permutations=9).loc["image size"]
+    assert by_boat["gain_seen"] == by_burst["gain_seen"]
+    widths = [row["gain_seen_high"] - row["gain_seen_low"] for row in (by_boat, by_burst)]
+    assert widths[0] > 2 * widths[1] > 0
 
 
 def test_all_columns_are_finite_and_alike_for_one_seed(leaking: pd.DataFrame):
@@ -93,7 +111,10 @@ def test_all_columns_are_finite_and_alike_for_one_seed(leaking: pd.DataFrame):
 
 def test_the_embedded_boats_have_a_row_for_each_cue_that_varies(tables: tuple[pd.DataFrame, pd.DataFrame]):
     manifest, boxes = tables
-    table = leakage(manifest, collect_cues(manifest, boxes=boxes), leakage_folds(manifest, folds=3), permutations=19)
+    manifest = manifest.assign(burst="")
+    folds = leakage_folds(manifest, folds=3)
+    assert set(folds) == {"random", "boat"}
+    table = leakage(manifest, collect_cues(manifest, boxes=boxes), folds, permutations=19)
     constant = ["JPEG coding", "EXIF"]
     assert list(table.index) == [name for name in KINDS if name not in (*constant, "linear probe")]
     assert table.attrs["left_out"]["linear probe"] == "it takes features"
@@ -113,6 +134,7 @@ def test_columns_for_which_the_manifest_has_no_groups_are_absent_and_said():
     assert "seen boats are measured by random folds, since there are none by burst" in table.attrs["notes"]
     assert "can't be told without boats" in table.loc["image size", "verdict"]
     assert "can't be told without boats" in headline(table)
+    pd.testing.assert_frame_equal(measure(alone.assign(burst="")), table)
     one = measure(manifest.assign(boat="b0"))
     assert "nothing on unseen boats, since all known boats are one" in one.attrs["notes"]
     assert "unseen_log_loss" not in one
@@ -346,6 +368,8 @@ def test_features_that_know_the_boat_are_found_out():
     assert blind["accuracy"] < 0.4
     assert blind["log_loss"] == pytest.approx(blind["prior_log_loss"], abs=0.1)
     assert blind["images"] == 100
+    own = boat_probe(noise, manifest["boat"], manifest["burst"].where(manifest["boat"] != "b0", ""))
+    assert own["images"] == 120
 
 
 def test_a_boat_probe_that_cannot_be_made_is_one_line():
@@ -396,6 +420,7 @@ def test_the_terminal_shows_every_cue_with_its_verdict_and_what_is_missing(leaki
         assert f"{row['unseen_log_loss']:.3f}" in text
         assert f"{name}: {row['verdict']}" in text
     assert "color histogram: no row, it takes photographs" in text
+    assert text.count("The leak is what of the gain is lost on unseen boats.") == 1
     assert "-0.00" not in text
 
 
@@ -453,7 +478,10 @@ def test_the_plot_shows_each_part_of_each_cue_beside_the_prior(leaking: pd.DataF
     axes = plot_leakage(leaking).axes[0]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == list(leaking.index)
     dots = {tuple(np.ravel(line.get_data())) for line in axes.lines if line.get_marker() == "o"}
+    ends = {tuple(np.ravel(line.get_data())) for line in axes.lines if line.get_marker() != "o"}
     for place, row in enumerate(leaking.to_dict("records")):
+        for part in ("seen", "unseen"):
+            assert (-row[f"gain_{part}_low"], -row[f"gain_{part}_high"], place, place) in ends
         for part in ("random", "seen", "unseen"):
             assert (row[f"{part}_log_loss"] - row[f"{part}_prior_log_loss"], place) in dots
 

@@ -21,10 +21,13 @@ def test_curves_show_each_fold_and_the_constant_prior():
     assert len(accuracies.lines) == 2
 
 
-def test_epochs_are_counted_in_whole_numbers():
-    table = pd.DataFrame({"epoch": [0, 1], "val/log_loss": [2.0, 1.5], "val/accuracy": [0.1, 0.5]})
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_epochs_are_counted_in_whole_numbers_and_one_alone_is_seen(epochs):
+    table = pd.DataFrame({"epoch": range(epochs), "val/log_loss": 2.0, "val/accuracy": 0.5})
     for axes in plot_curves({"fold 0": table}, prior_log_loss=1.7).axes:
+        assert len(axes.get_xticks())
         assert all(tick == round(tick) for tick in axes.get_xticks())
+        assert (axes.lines[0].get_marker() == "o") == (epochs == 1)
 
 
 def test_reliability_shows_accuracy_where_the_network_is_unsure_and_where_it_is_sure():

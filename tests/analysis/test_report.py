@@ -309,7 +309,7 @@ def test_a_photograph_that_is_gone_is_named_without_a_picture(run):
         re.findall(r"taken for \w+ at", reader.text)
     )
     assert re.search(
-        r"gone or can't be read\) img_\d{5}\.jpg \w+ is \w+ , taken for \w+ at \d+\.\d % loss", reader.text
+        r"gone or can't be read\) img_\d{5}\.jpg boat: \w+ is \w+ , taken for \w+ at \d+\.\d % loss", reader.text
     )
 
 

@@ -8,17 +8,17 @@ import pytest
 from PIL import Image
 
 from fisheries.data.cues import KINDS, collect_cues, labeled_images, metadata_cues, read_features
-from fisheries.data.manifest import read_manifest
 from fisheries.data.photo_cues import BOX_CUES, FILE_CUES, PICTURE_CUES, find_photographs, photograph_cues
 from fisheries.data.splits import usable_images
+from fisheries.data.tables import read_manifest
 from fisheries.schema import InputError
 
-GRAY, RED = (90, 90, 90), (250, 20, 20)
+GRAY, RED, GREEN = (90, 90, 90), (250, 20, 20), (20, 250, 20)
 
 
 def images_of(ids: list[str], **columns) -> pd.DataFrame:
     table = pd.DataFrame(index=pd.Index(ids, name="image_id", dtype="str"))
-    defaults = {"subset": "train", "status": "ok", "label": "ALB", "path": "", "boat": "", "size_bytes": 0}
+    defaults = {"subset": "train", "status": "ok", "label": "ALB", "path": "", "boat": "", "burst": "", "size_bytes": 0}
     return table.assign(**({**defaults, "width": 160, "height": 90} | columns))
 
 
@@ -27,10 +27,15 @@ def boxes_of(rows: list[tuple[str, float, float, float, float]], status: str = "
     return pd.DataFrame(rows, columns=columns).assign(source="", status=status).set_index("image_id")
 
 
-def draw(path: Path, *areas: tuple[int, int, int, int], color=RED, size: tuple[int, int] = (160, 90), **options) -> str:
-    picture = Image.new("RGB", size, GRAY)
+Area = tuple[int, int, int, int]  # left, top, right, bottom
+
+
+def draw(path: Path, *areas: Area, corner: Area | None = None, **options) -> str:
+    picture = Image.new("RGB", (160, 90), GRAY)
     for area in areas:
-        picture.paste(color, area)
+        picture.paste(RED, area)
+    if corner:
+        picture.paste(GREEN, corner)
     picture.save(path, **({"quality": 95, "subsampling": 0} | options))
     return str(path)
 
@@ -90,7 +95,7 @@ def test_the_file_size_comes_from_the_photographs_only_where_the_manifest_has_no
 
 def test_the_fish_is_alone_in_its_crop_and_gone_from_the_painted_frame(tmp_path: Path):
     small, large = (10, 10, 30, 20), (60, 40, 120, 70)
-    path = draw(tmp_path / "a.jpg", small, large)
+    path = draw(tmp_path / "a.jpg", large, corner=small)
     boxes = boxes_of([("a.jpg", 10, 10, 20, 10), ("a.jpg", 60, 40, 60, 30)])
     cues = read_one(path, boxes)
     assert np.abs(pixels_of(cues["fish alone"])[1:-1, 1:-1] - RED).max() < 12
@@ -107,7 +112,10 @@ def test_boxes_are_scaled_from_the_manifest_s_frame(tmp_path: Path):
     assert "fish alone" not in read_one(path, right_half, width=0, height=0)
 
 
-@pytest.mark.parametrize("box", [(159.9, 89.9, 0.1, 0.1), (0, 0, 0.01, 0.01), (0, 0, 160, 90), (-20, -5, 400, 300)])
+@pytest.mark.parametrize(
+    "box",
+    [(159.9, 89.9, 0.1, 0.1), (0, 0, 0, 0), (0, 0, 160, 90), (-20, -5, 400, 300), (-30, -9, 4, 4), (200, 95, 9, 9)],
+)
 def test_a_box_of_any_size_leaves_a_crop(tmp_path: Path, box: tuple[float, float, float, float]):
     cues = read_one(draw(tmp_path / "a.jpg"), boxes_of([("a.jpg", *box)]))
     assert np.abs(pixels_of(cues["fish alone"]) - GRAY).max() < 3
@@ -253,4 +261,5 @@ def test_labels_that_allow_no_measure_are_one_line():
         labeled_images(images)
     with pytest.raises(InputError, match="none of the 3 usable training images has a label; expected a column label"):
         labeled_images(images.assign(label=""))
-    assert list(labeled_images(images.assign(label=["ALB", "", "YFT"])).index) == ["a.jpg", "c.jpg"]
+    kept = labeled_images(images.assign(label=["ALB", "", "YFT"], burst=["", "", "b.jpg"]))
+    assert kept["burst"].to_dict() == {"a.jpg": "a.jpg", "c.jpg": "b.jpg"}

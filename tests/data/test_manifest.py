@@ -19,7 +19,8 @@ from fisheries.analysis.summary import summary
 from fisheries.data import images
 from fisheries.data import manifest as manifest_file
 from fisheries.data.images import read_image
-from fisheries.data.manifest import NOTES, STATUSES, attach_boats, load_or_scan, scan, scan_paths, size_as_boat
+from fisheries.data.manifest import NOTES, STATUSES, scan, scan_paths, size_as_boat
+from fisheries.data.tables import attach_boats, load_or_scan
 from fisheries.schema import InputError
 
 

@@ -141,6 +141,7 @@ def test_boats_that_share_a_burst_or_a_file_stay_together_and_are_told():
 
 NO_BOATS = FLEET.assign(boat="")
 ONE_BOAT = FLEET.assign(boat="7")
+ONE_BURST = FLEET.assign(burst="one")
 
 
 @pytest.mark.parametrize(
@@ -158,6 +159,11 @@ ONE_BOAT = FLEET.assign(boat="7")
         (NO_BOATS, {"folds": None}, "split=boat: expected at least 2 boats, there is none; split=random divides"),
         (ONE_BOAT, {"folds": None}, "split=boat: expected at least 2 boats, there is 1; split=random divides"),
         (ONE_BOAT, {"folds": 2}, "split=boat: expected at least 2 boats, there is 1; split=random divides"),
+        (
+            ONE_BURST,
+            {},
+            "split=boat: expected at least 2 boats (those that share a burst or a file count as one), there is 1",
+        ),
         (FLEET[:1], {"split": "random"}, "split=random: expected at least 2 images, there is 1"),
         (FLEET.assign(status="empty"), {"split": "burst"}, "split=burst: expected at least 2 bursts, there is none"),
         (FLEET, {"seen_share": 1.0}, "split.seen_share=1.0: expected a share from 0 to below 1"),
@@ -328,7 +334,7 @@ def test_the_last_burst_of_a_class_or_boat_is_trained_on():
 def test_folds_share_alike_where_there_are_too_few_images_for_all_samples():
     table = drawn(BURSTY, folds=5, seen_share=0.5)
     shares = [len(seen_ids(table, fold)) / (BOATS.size - len(val_ids(table, fold))) for fold in range(5)]
-    assert 0.15 < min(shares) < max(shares) < 0.3
+    assert shares == pytest.approx([0.25] * 5, abs=0.02)
     assert missing_classes(table, BURSTY["label"]) == []
     check_folds(table, BURSTY)
 

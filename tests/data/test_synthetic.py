@@ -13,7 +13,7 @@ from fisheries.data import synthetic
 from fisheries.data.synthetic import draw_competition, plan_competition
 from fisheries.data.synthetic_deck import draw_boat
 from fisheries.data.synthetic_plan import CLASS_COUNTS
-from fisheries.data.synthetic_scene import draw_frame
+from fisheries.data.synthetic_scene import _paste, _shadow, draw_frame
 from fisheries.data.synthetic_species import SPECIES
 from fisheries.schema import InputError
 
@@ -292,3 +292,14 @@ def test_the_module_opens_without_torch() -> None:
     code = "import sys, fisheries.data.synthetic; print(sorted({'torch', 'albumentations', 'timm', 'rich'} & set(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("at", [(500, 50), (-500, 50), (100, 600), (100, -400), (195, 95)])
+def test_a_fish_beside_the_frame_is_not_seen_and_one_at_its_edge_in_part(at: tuple[int, int]):
+    canvas = np.zeros((100, 200, 3), np.uint8)
+    alpha, colors = np.full((40, 40), 255, np.uint8), np.full((40, 40, 3), 200, np.uint8)
+    _shadow(canvas, alpha, np.array(at, float))
+    seen = _paste(canvas, colors, alpha, np.array(at, float))
+    assert seen.sum() == (25 * 25 if at == (195, 95) else 0)
+    assert (canvas[seen] == 200).all()
+    assert not canvas[~seen].any()
