@@ -20,12 +20,14 @@ from fisheries.data.synthetic import draw_competition
 
 TRAIN_PY = Path(__file__).resolve().parent.parent / "train.py"
 # small and quick: what is judged is the forecast, not the network
-RECIPE = ("data.image_hw=[64,112]", "trainer.max_epochs=8", "logger=none", "trainer.enable_progress_bar=false")
+WORLD = {"train": 400, "stage1": 40, "stage2": 240, "boats": 20, "new_boats": 20}
+RECIPE = ("data.image_hw=[64,112]", "data.batch_size=16", "data.workers=1", "trainer.max_epochs=8", "logger=none")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--worlds", type=int, default=20, help="how many, with the seeds 100, 101, ...")
+    parser.add_argument("--worlds", type=int, default=20, help="how many")
+    parser.add_argument("--first", type=int, default=100, help="seed of the first; the others follow")
     parser.add_argument(
         "--out", type=Path, required=True, help="folder for worlds, runs and forecast.csv; goes on with it"
     )
@@ -33,7 +35,7 @@ def main() -> None:
     console = Console(soft_wrap=True)
     rows = [
         judge(seed, options.out / f"world-{seed}")
-        for seed in track(range(100, 100 + options.worlds), "worlds", console=console)
+        for seed in track(range(options.first, options.first + options.worlds), "worlds", console=console)
     ]
     table = pd.DataFrame(rows)
     table.to_csv(options.out / "forecast.csv", index=False)
@@ -46,7 +48,7 @@ def judge(seed: int, folder: Path) -> dict[str, float]:
     """Return what the runs of one world promise, and what stage 2 then gives."""
     boats = folder / "boats"
     if not boats.is_dir():
-        draw_competition(boats, stage2=400, new_boats=20, seed=seed)
+        draw_competition(boats, **WORLD, seed=seed, workers=1)
     by_boat = run(boats, folder / "by-boat", "fold=all")
     at_random = run(boats, folder / "at-random", "split=random", "fold=0")
     forecast, truth = by_boat["forecast"], by_boat["test"]["stg2"]
@@ -69,7 +71,7 @@ def run(root: Path, folder: Path, *overrides: str) -> dict[str, dict]:
     if not list(folder.glob("runs/*/run.json")):
         folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, str(TRAIN_PY), "data=folder", f"data.root={root.resolve()}", *RECIPE, *overrides]
-        subprocess.run([*command, "data.batch_size=16"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
     return json.loads(next(folder.glob("runs/*/run.json")).read_text())
 
 

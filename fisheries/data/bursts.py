@@ -89,7 +89,7 @@ def _blocks(pictures: Pixels) -> Floats:
 def _candidates(pictures: Pixels, groups: Sequence[Ints], *, progress: bool) -> Ints:
     """Return pairs (P, 2) of pictures of the same group that share one of their hashes, the lower number first."""
     blocks = _blocks(pictures)
-    contrast = pictures.std(axis=(1, 2)).max(axis=1)
+    contrast = np.array([picture.std(axis=(0, 1)).max() for picture in pictures])
     groups = [group[contrast[group] >= _FLAT] for group in groups]
     found = [np.empty((0, 2), np.int64)]
     hashes = [(group, table) for group in groups for table in range(_TABLES)]

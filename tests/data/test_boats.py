@@ -259,9 +259,9 @@ def test_a_split_finds_two_cameras_in_one_boat(table: pd.DataFrame, manifest: pd
 def test_a_split_leaves_no_image_alone(table: pd.DataFrame, manifest: pd.DataFrame, thumbnails: np.ndarray):
     merged = merge_boats(table, ["cam_001", "cam_008"])
     hidden = thumbnails.copy()  # most of two pictures, so that at first they fit nowhere
-    for name in ("cam_001", "cam_008"):
-        noise = np.random.default_rng(0).integers(0, 255, (54, 76, 3), dtype=np.uint8)
-        hidden[int((table["boat"] == name).argmax()), :, 20:] = noise
+    noise = np.random.default_rng(0).integers(0, 255, (2, 54, 72, 3), dtype=np.uint8)
+    hidden[int((table["boat"] == "cam_001").argmax()), :, 24:] = noise[0]
+    hidden[int((table["boat"] == "cam_008").argmax()), :, 24:] = noise[1]
     cut = split_boat(merged, "cam_001", manifest, hidden)
     assert set(cut.loc[table["boat"] == "cam_008", "boat"]) == {"cam_012"}
     assert set(cut.loc[table["boat"] == "cam_001", "boat"]) == {"cam_001"}

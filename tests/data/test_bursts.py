@@ -141,6 +141,8 @@ def test_a_frame_joins_a_burst_if_a_quarter_of_it_shows_its_moment(known: int, j
     differences = np.where(is_other, np.inf, 0.1 + 0.01 * frames[:, 1]).astype(np.float32)
     burst = bursts._join(frames, differences, count=known + 1)
     assert burst.tolist() == [0] * known + [0 if joins else known]
+    backwards = bursts._join(known - frames[:, ::-1], differences, count=known + 1)
+    assert backwards.tolist() == [0] + [0 if joins else 1] * known
 
 
 @given(st.integers(0, 300), st.integers(0, 2**32 - 1), st.booleans())

@@ -64,6 +64,12 @@ def test_colors_under_a_floodlight_with_a_black_sea_are_by_night():
     assert judge(dark)
 
 
+def test_a_shadow_is_no_night():
+    shadowed = deck()
+    shadowed[:, 84:] = 10
+    assert not judge(shadowed)
+
+
 def test_black_bars_beside_a_photograph_are_no_night():
     barred = deck()
     barred[:, :12] = barred[:, -12:] = 0
