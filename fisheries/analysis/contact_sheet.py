@@ -103,6 +103,7 @@ def _photo(image: pd.Series) -> dict[str, object]:
     pixels = read_small(image["path"], image_hw=(_HEIGHT_PX, min(max(wide, 1), _WIDEST_PX)))
     return {
         "uri": photo_uri(pixels, quality=70),
+        "wide": pixels.shape[1],
         "name": image.name,
         "confidence": float(image["confidence"]),
         "doubtful": bool(image["confidence"] < DOUBTFUL),

@@ -59,10 +59,11 @@ def load_or_scan(
     manifest = _with_moments(manifest, previous, tables_dir / THUMBNAILS, progress=progress)
     if boats is None and (root / BOATS_CSV).is_file():
         boats = root / BOATS_CSV
-    if boats is None:
+    if boats is None and (manifest["status"] == OK).any():
         boats = tables_dir / BOATS_CSV
         _discover(manifest, boats, tables_dir / THUMBNAILS, progress=progress)
-    manifest = attach_boats(manifest, boats)
+    if boats is not None:
+        manifest = attach_boats(manifest, boats)
     manifest.attrs.update(attrs)
     boxes = read_annotations(_annotation_files(root) if annotations is None else annotations, manifest, no_fish)
     schema.write_table(manifest, tables_dir / MANIFEST_CSV)

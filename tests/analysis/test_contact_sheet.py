@@ -102,7 +102,9 @@ def test_photographs_by_night_are_counted_and_shown(photographs):
 def test_doubtful_and_corrected_photographs_are_framed(photographs):
     table, manifest = photographs
     table.loc["img_00.jpg", "found"] = "cam_002"
-    frames = re.findall(r'<figure( class="\w+")?>', rows(contact_sheet(table, manifest, per_boat=50))[0])
+    frames = re.findall(
+        r'<figure( class="\w+")? style="width: 135px">', rows(contact_sheet(table, manifest, per_boat=50))[0]
+    )
     assert frames == [' class="by_hand"', ' class="doubtful"'] + [""] * 10
 
 

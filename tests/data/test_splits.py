@@ -312,6 +312,15 @@ def test_seen_samples_are_whole_bursts_in_all_sizes_of_boats_and_classes(folds: 
     assert set(large.index[large]) <= set(BURSTY.loc[table["seen_fold"] != -1, "boat"])
 
 
+def test_every_boat_gives_about_its_share_of_the_seen_samples():
+    off = []
+    for seed in range(8):
+        seen = drawn(BURSTY, seed=seed)["seen_fold"] != -1
+        counts = seen.groupby(BURSTY["boat"]).agg(["sum", "size"])
+        off += [(counts["sum"] - 0.1 * counts["size"]).abs().mean()]
+    assert np.mean(off) < 2.2  # images; bursts drawn at random are off by more
+
+
 def test_the_last_burst_of_a_class_or_boat_is_trained_on():
     # in each boat one burst of the rare class, and most boats have a single burst of the common one
     rows = [("C", boat, f"C{boat}") for boat in "pqrs" for _ in range(5)]
