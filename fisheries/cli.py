@@ -190,7 +190,7 @@ def split(
     `python train.py split=file split.file=tables/ncfm-1a2b3c4d/folds.csv`
     """
     from fisheries.analysis.fold_plan import folds_view, plan_folds, plan_view
-    from fisheries.data.splits import check_folds, make_folds, missing_classes
+    from fisheries.data.splits import check_folds, make_folds, missing_classes, usable_images
     from fisheries.data.tables import attach_boats, read_manifest
     from fisheries.schema import InputError, table_hash, write_table
 
@@ -204,7 +204,12 @@ def split(
     console.print(plan_view(plan_folds(images, split=by, seed=seed, holdout=apart, progress=console.is_terminal)))
     table = make_folds(images, split=by, folds=count, seed=seed, holdout=apart, seen_share=seen_share)
     check_folds(table, images)
+    if count is None:
+        table.attrs.clear()  # the plan has said it
     console.print(folds_view(table, images))
+    left_out = len(usable_images(images)) - len(table)
+    if left_out:
+        console.print(f"{left_out} images of unknown boats are in no fold: their boat could be on both sides")
     for line in missing_classes(table, images["label"]):
         console.print(f"  [yellow]{line}[/]")
     out = out or manifest_csv.with_name("folds.csv")

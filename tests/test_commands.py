@@ -99,6 +99,15 @@ def test_folds_are_planned_and_written_for_training(tables: Path, world: Path):
     assert set(folds["split"]) == {"boat"}
 
 
+def test_images_of_unknown_boats_are_left_out_of_folds_by_boat_and_counted(tmp_path: Path):
+    rows = [f"img_{number:03}.jpg,{'AB'[number % 2]},{number // 10 - 1}" for number in range(60)]
+    (tmp_path / "images.csv").write_text("\n".join(["image_id,label,boat", *rows]))
+    printed = call("split", tmp_path / "images.csv")
+    assert "10 images of unknown boats are in no fold" in printed
+    assert "5 folds, the most that can be: A is on 5 boats only" in printed
+    assert len(read_table(tmp_path / "folds.csv", FOLDS)) == 50
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
