@@ -133,6 +133,8 @@ def check_parts(config: DictConfig, run_dir: Path) -> None:
     check_backbone(model.backbone, pretrained=fresh and model.pretrained and model.weights is None)
     if fresh and model.weights is not None and not Path(model.weights).is_file():
         raise InputError(f"model.weights={model.weights}: no such file{_nearest_path(model.weights)}")
+    if config.split.file is not None and not Path(config.split.file).is_file():
+        raise InputError(f"split.file={config.split.file}: no such file{_nearest_path(config.split.file)}")
     choose_devices(plain(trainer.gpus), accelerator=trainer.accelerator, devices=plain(trainer.devices))
 
 

@@ -137,6 +137,10 @@ def _fold_problems(config: DictConfig) -> list[str]:
     names = isinstance(holdout, list) and all(isinstance(name, str) for name in holdout)
     if not names and (isinstance(holdout, bool) or not isinstance(holdout, int) or holdout < 0):
         problems.append(f"split.holdout={holdout!r}: expected a number of boats, or a list of their names")
+    if config.split.name in ("random", "burst") and config.split.seen_share:
+        problems.append(
+            f"split.seen_share={config.split.seen_share!r}: split={config.split.name} holds out seen boats in any case; leave it 0"
+        )
     if (config.split.name == "file") != (config.split.file is not None):
         problems.append(
             f"split.file={config.split.file!r} with split={config.split.name}: give split=file split.file=FILE.csv"

@@ -83,11 +83,11 @@ def _tables(config: Any, run_dir: Path, *, console: Console) -> tuple[Material, 
         write_table(material.boxes, run_dir / "boxes.csv")
         write_table(folds, folds_csv)
     check_folds(folds, material.manifest)
-    _describe(material, folds, console=console)
+    _describe(config, material, folds, console=console)
     return material, folds
 
 
-def _describe(material: Material, folds: pd.DataFrame, *, console: Console) -> None:
+def _describe(config: Any, material: Material, folds: pd.DataFrame, *, console: Console) -> None:
     images = usable_images(material.manifest)
     test = material.manifest[material.manifest["subset"] != TRAIN]
     boats, left_out = images["boat"].replace("", None).nunique(), len(images) - len(folds)
@@ -98,14 +98,16 @@ def _describe(material: Material, folds: pd.DataFrame, *, console: Console) -> N
     unusable = (material.manifest["status"] != OK).sum()
     if unusable:
         console.print(f"  {unusable} files can't be used: `fisheries manifest {material.root}` lists them")
-    if left_out:
+    for note in folds.attrs.get("notes", []):
+        console.print(f"  {note}")
+    if left_out and config.split.name == "boat":
         console.print(f"  {left_out} images of unknown boats are in no fold: their boat could be on both sides")
     for name in sorted(set(material.classes) - set(images["label"])):
         console.print(
             f"  [yellow]no usable training image of {name}[/]: the prior gives it 0, and Kaggle 34.5 for that"
         )
     for line in missing_classes(folds, images["label"]):
-        console.print(f"  [yellow]{line}[/]: fewer folds (split.folds) may help")
+        console.print(f"  [yellow]{line}[/]")
 
 
 def _train_fold(

@@ -47,6 +47,7 @@ def failed_with_one_line(answer: subprocess.CompletedProcess[str]) -> str:
         (["data.solution=nowhere.csv"], "nowhere.csv"),
         (["optimizer.lr=fast"], "fisheries: optimizer.lr='fast': expected a number"),
         (["trainer.gpus=64"], "fisheries: trainer.gpus=64: this machine has"),
+        (["split=file", "split.file=nowhere.csv"], "split.file=nowhere.csv: no such file"),
         (["data=synthetic", "data.root=photos"], "data.root=photos: data=synthetic draws its own; use data=ncfm"),
         (["resume=nowhere"], "fisheries: nowhere: no config.yaml in it; expected the folder of a run"),
         (["optimizer.name=adamv"], "fisheries: optimizer.name='adamv': did you mean"),

@@ -46,6 +46,7 @@ def test_every_choice_composes_and_passes_the_check(group: str, choice: str):
         "timm": ["model.backbone=resnet10t"],
         "folder": ["data.root=x"],
         "ncfm": ["data.root=x"],
+        "file": ["split.file=folds.csv"],
     }
     config = composed(f"{group}={choice}", *needed.get(choice, []))
     check_config(config)
@@ -106,7 +107,7 @@ def test_box_loss_has_the_scale_of_lesson_7():
 
 def test_everything_that_is_out_of_range_is_listed_at_once():
     config = composed(
-        "optimizer.lr=-1", "data.batch_size=0", "model.head=dens", "fold=9", "data.image_hw=[3,4]", "split.folds=2.5"
+        "optimizer.lr=-1", "data.batch_size=0", "model.head=dens", "fold=-9", "data.image_hw=[3,4]", "split.folds=2.5"
     )
     with pytest.raises(InputError) as caught:
         check_config(config)
@@ -114,7 +115,7 @@ def test_everything_that_is_out_of_range_is_listed_at_once():
         "optimizer.lr=-1",
         "data.batch_size=0",
         "did you mean 'dense'",
-        "fold=9",
+        "fold=-9",
         "data.image_hw=[3, 4]",
         "split.folds=2.5",
     ):
@@ -127,12 +128,17 @@ def test_everything_that_is_out_of_range_is_listed_at_once():
         ("model.predict_box=no", "model.predict_box='no': expected true or false"),
         ("data.balanced=off", "data.balanced='off': expected true or false"),
         ("data.classes=ALB", "data.classes='ALB': expected a list, such as [ALB]"),
+        ("split.holdout=all", "split.holdout='all': expected a number of boats, or a list of their names"),
+        ("split.seen_share=0.9", "split.seen_share=0.9: expected a number from 0 to 0.5"),
+        ("split.file=folds.csv", "split.file='folds.csv' with split=boat: give split=file split.file=FILE.csv"),
+        ("fold=4 split.folds=4", "fold=4: expected 0 to 3, or all"),
+        ("split=random split.seen_share=0.1", "split=random holds out seen boats in any case; leave it 0"),
         ("trainer.max_epochs=0", "trainer.max_epochs=0: expected at least 1, or -1"),
     ],
 )
 def test_a_word_that_only_looks_like_a_value_is_refused(override: str, message: str):
     with pytest.raises(InputError, match=re.escape(message)):
-        check_config(composed(override))
+        check_config(composed(*override.split(" ")))
 
 
 def test_without_a_choice_it_is_the_cpu():
