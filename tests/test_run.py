@@ -415,3 +415,53 @@ def test_wandb_with_a_key_and_no_network_goes_on_offline(train_py, tmp_path: Pat
 def test_wandb_without_a_key_goes_offline_by_itself(train_py, tmp_path: Path):
     env = {"WANDB_MODE": "", "WANDB_API_KEY": "", "HOME": str(tmp_path / "home"), "NETRC": str(tmp_path / "none")}
     assert "wandb is offline" in train_py("logger=wandb", env=env).stdout
+
+
+def test_holdout_boats_are_scored_by_the_mean_of_all_folds_and_trained_on_by_none(train_py, tmp_path: Path):
+    train_py("fold=all", "split.holdout=1", "split.seen_share=0")
+    run = run_dir(tmp_path)
+    folds, manifest = read_table(run / "folds.csv", FOLDS), read_table(run / "manifest.csv", MANIFEST)
+    (boat,) = set(manifest.loc[folds.index[folds["fold"] == -1], "boat"])
+    holdout = read_predictions(run / "holdout.csv")
+    assert set(manifest.loc[holdout.index, "boat"]) == {boat}
+    first, second = (read_predictions(run / f"fold-{number}" / "holdout.csv") for number in (0, 1))
+    np.testing.assert_allclose(holdout, (first + second.loc[first.index]) / 2, rtol=1e-9)
+    assert set(pd.read_csv(run / "scores.csv")["part"]) == {"unseen", "holdout"}
+    assert not (run / "seen.csv").exists()
+
+
+def test_a_random_split_says_that_its_score_is_not_one_of_unseen_boats(train_py, tmp_path: Path):
+    printed = train_py("split=random").stdout
+    assert "No boat is kept apart, so new boats will score far worse than this: use split=boat" in printed
+    assert "Forecast" not in printed
+    assert set(pd.read_csv(run_dir(tmp_path) / "scores.csv")["part"]) == {"seen"}
+
+
+def test_a_file_of_folds_that_divides_a_boat_stops_the_run_by_name(train_py, finished, tmp_path: Path):
+    folds = read_table(run_dir(finished[0]) / "folds.csv", FOLDS)
+    folds.loc[folds.index[0], "fold"] = 1 - folds["fold"].iloc[0]
+    folds[["fold"]].to_csv(tmp_path / "mine.csv")
+    answer = train_py("split=file", "split.file=mine.csv", "split.folds=2", check=False)
+    assert answer.returncode == 1
+    assert re.search(r"fisheries: mine.csv: '\S+' in \d and '\S+' in \d share (boat '|a burst)", answer.stderr), answer.stderr
+    assert not (tmp_path / "submissions").exists()
+
+
+def test_the_folds_of_a_run_can_be_used_by_another(train_py, finished, tmp_path: Path):
+    run = run_dir(finished[0])
+    train_py("split=file", f"split.file={run / 'folds.csv'}", "split.folds=null")
+    record = json.loads((run / "run.json").read_text())
+    assert read_folds_hash(run_dir(tmp_path) / "oof.csv") == record["folds"]
+
+
+def test_the_leak_meter_says_how_well_a_runs_features_tell_the_boat(finished, tmp_path: Path):
+    run = run_dir(finished[0])
+    printed = fisheries("leakage", run / "manifest.csv", "--run", run, cwd=tmp_path).stdout
+    assert re.search(r"The run's features tell 8 boats apart in \d+% of the images", " ".join(printed.split()))
+
+
+def test_a_report_can_be_written_anew(finished, tmp_path: Path):
+    run = run_dir(finished[0])
+    (run / "report.html").unlink()
+    assert "report.html" in fisheries("report", run, cwd=tmp_path).stdout
+    assert "unseen boats" in (run / "report.html").read_text()
