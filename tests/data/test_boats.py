@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
-from fisheries.data import boats
+from fisheries.data import cameras
 from fisheries.data.boats import COLUMNS, find_boats, merge_boats, read_boats, split_boat, update_boats
 from fisheries.data.synthetic import plan_competition
 from fisheries.data.thumbnails import load_thumbnails
@@ -58,7 +58,7 @@ def test_discovered_boats_are_the_true_ones_by_day_and_by_night(found: pd.DataFr
 def test_boats_are_found_among_more_images_than_are_compared_with_each_other(
     manifest: pd.DataFrame, thumbnails: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(boats, "_SAMPLE", 8)
+    monkeypatch.setattr(cameras, "_SAMPLE", 8)
     assert agreement(find_boats(manifest, thumbnails)["boat"]) >= 0.95  # 1.0 is reached
 
 
