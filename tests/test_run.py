@@ -443,7 +443,9 @@ def test_a_file_of_folds_that_divides_a_boat_stops_the_run_by_name(train_py, fin
     folds[["fold"]].to_csv(tmp_path / "mine.csv")
     answer = train_py("split=file", "split.file=mine.csv", "split.folds=2", check=False)
     assert answer.returncode == 1
-    assert re.search(r"fisheries: mine.csv: '\S+' in \d and '\S+' in \d share (boat '|a burst)", answer.stderr), answer.stderr
+    assert re.search(r"fisheries: mine.csv: '\S+' in \d and '\S+' in \d share (boat '|a burst)", answer.stderr), (
+        answer.stderr
+    )
     assert not (tmp_path / "submissions").exists()
 
 
