@@ -221,8 +221,8 @@ def _submit(
             f"  [yellow]{len(unreadable)} test images can't be read, {unreadable[0]} first: they get the prior[/]"
         )
     path = write_submission(predictions, Path(config.submissions_dir) / f"{name}.csv").path
-    best = scores.get(UNSEEN, scores[SEEN])
-    write_submission_notes(path, run=name, git_commit=git_commit(), folds_hash=table_hash(folds), scores=best)
+    honest = scores[UNSEEN if UNSEEN in scores else SEEN]
+    write_submission_notes(path, run=name, git_commit=git_commit(), folds_hash=table_hash(folds), scores=honest)
     console.print(f"Submission: {path} ({len(predictions)} rows)")
     return _score_test(config, material, predictions, console=console)
 

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
+from fisheries import launch
 from fisheries.errors import user_error
-from fisheries.launch import train
 from fisheries.schema import InputError
 from tests.conftest import ROOT
 
@@ -69,11 +71,33 @@ def test_a_wrong_word_on_the_command_line_is_one_line(
     monkeypatch.setenv("FISHERIES_RUN_ID", "run")
     GlobalHydra.instance().clear()
     with pytest.raises(SystemExit) as caught:
-        train()
+        launch.train()
     line = str(caught.value.code)  # what Python prints, and exits with 1
     assert line.startswith("fisheries: ")
     assert message in line
     assert "\n" not in line
+
+
+def test_a_file_of_folds_that_divides_a_boat_stops_the_run_by_name(
+    tmp_path: Path, world: Path, monkeypatch: pytest.MonkeyPatch
+):
+    boats = pd.read_csv(world / "boats.csv", index_col="image_id")["boat"]
+    train = boats[boats.index.isin([path.name for path in (world / "train").rglob("*.jpg")])]
+    fold = (train > "boat_03").astype(int)
+    fold.iloc[0] = 1 - fold.iloc[0]
+    fold.to_frame("fold").to_csv(tmp_path / "mine.csv")
+    monkeypatch.chdir(tmp_path)
+    overrides = ["split=file", "split.file=mine.csv", "data=folder", f"data.root={world}"]
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py"), *overrides])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.setenv("FISHERIES_RUN_ID", "run")
+    GlobalHydra.instance().clear()
+    with pytest.raises(SystemExit) as caught:
+        launch.train()
+    assert re.search(
+        r"mine.csv: '\S+' in fold \d and '\S+' in fold \d share (boat 'boat_\d+'|a burst)", str(caught.value)
+    )
+    assert not (tmp_path / "runs" / "run").exists()
 
 
 def test_a_wrong_word_exits_with_1_and_prints_nothing_else(tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Column, Table
 from rich.text import Text
@@ -20,12 +21,13 @@ def part_view(scores: pd.DataFrame) -> Group:
     Args:
         scores: `scores.csv` of a run: the rows of `evaluation.score_rows`, with the name of their part in `part`.
     """
-    names = ("images", "boats", "log loss", "90 % interval", "prior", "accuracy", "ECE")
-    table = Table("held out", *(Column(name, justify="right", no_wrap=True) for name in names))
+    names = ("images", "count", "log loss", "90 % interval", "prior", "accuracy", "ECE")
+    columns = [Column(name, justify="right", no_wrap=True) for name in names]
+    table = Table(Column("boats", no_wrap=True), *columns, box=SIMPLE_HEAD)  # without lines it fits 80 columns
     totals = scores[scores["by"] == "all"]
     for row in totals.to_dict("records"):
         table.add_row(
-            f"{row['part']} boats",
+            row["part"],
             f"{row['images']:.0f}",
             f"{row['boats']:.0f}",
             f"{row['log_loss']:.3f}",
