@@ -34,7 +34,7 @@ def part_view(scores: pd.DataFrame) -> Group:
             "-" if pd.isna(row["low"]) else f"{row['low']:.2f} to {row['high']:.2f}",
             f"{row['prior_log_loss']:.3f}",
             f"{row['accuracy']:.3f}",
-            f"{row['ece']:.3f}",
+            f"{row['ece']:.2f}",
             style="bold" * (row["part"] == "unseen"),
         )
     return Group(table, Text(leak_line(totals.set_index("part")["log_loss"].to_dict())))
