@@ -23,13 +23,14 @@ types: $(VENV)/ready
 	$(BIN)/mypy
 
 # uv installs in seconds what takes pip minutes; where it can't reach its index, pip may know another one.
+# Without bytecode every process that may not write it compiles torch anew, for ten seconds.
 $(VENV)/ready: requirements.txt pyproject.toml
 	@python=$$($(FIND_PYTHON)); test -n "$$python" \
 		|| { echo "Python 3.11 or newer was not found: install it, or name it as in 'make $(MAKECMDGOALS) PYTHON=/path/to/python3.12'"; exit 1; }; \
 	echo "Setting up $(VENV) with $$($$python --version); the first time downloads about 3 GB"; \
 	$$python -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@$(BIN)/uv pip install --python $(BIN)/python -r requirements.txt \
+	@$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python -r requirements.txt \
 		|| { echo "uv could not install; trying pip"; $(BIN)/python -m pip install -r requirements.txt; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
