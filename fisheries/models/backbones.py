@@ -1,76 +1,96 @@
-"""Backbones by name: any network of timm, or our own small one; with their weights and their normalization."""
+"""Backbones by name: any network of timm, or our own; with their normalization."""
 
 from __future__ import annotations
 
 import difflib
+import math
 import os
-import pickle
 import socket
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import timm
 import torch
+from timm.models import group_parameters
 from torch import Tensor, nn
 
-from fisheries.models.blocks import ResidualNet
+from fisheries.models.blocks import OWN_NETWORKS, ResidualNet, pool_map
+from fisheries.models.weights import BackboneError
 
-OWN = "small_residual"
-_PREFIXES = ("module.", "net.", "backbone.", "network.")  # what checkpoints put before a backbone's own names
-
-
-class BackboneError(ValueError):
-    """A backbone or its weights can't be had: one line with the value, what was expected and the remedy."""
+OWN = "own"  # the network's own way from its feature map to features
+_PIXELS = {"mean": (0.4, 0.4, 0.4), "std": (0.2, 0.2, 0.2)}  # of our own networks
 
 
 class Backbone(nn.Module):
     """A network without its classifier, fed with raw pixels.
 
     Args:
-        network: has timm's `forward_features`, `forward_head(..., pre_logits=True)` and `head_hidden_size`.
+        network: has timm's `forward_features`, `forward_head(..., pre_logits=True)`, `num_features`,
+            `head_hidden_size`, `feature_info` and `group_matcher`.
         mean: of the pixels in [0, 1], by channel, as in the network's own pretraining.
         std: likewise.
+        stride: by how much the feature map is smaller than the picture; by default as the whole network says.
+        pool: from the feature map to features: "own", by `forward_head`, or see `pool_map`.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, *, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        stride: int | None = None,
+        pool: str = OWN,
+    ) -> None:
         super().__init__()
         self.network = network
-        self.width = int(network.head_hidden_size)  # type: ignore[arg-type]
+        self.pool = pool
+        self.stride = stride or _strides(network)[-1]
+        self.channels = int(network.num_features)  # type: ignore[arg-type]
+        own = int(network.head_hidden_size)  # type: ignore[arg-type]
+        self.width = own if pool == OWN else self.channels * (2 if pool == "avgmax" else 1)
+        self._channels_come_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255, persistent=False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Map images (N, 3, H, W) with values 0 to 255 to a feature map (N, C, h, w) and features (N, F).
 
-        The feature map of a transformer is (N, tokens, C).
+        Raises:
+            BackboneError: the network gives no map of the picture.
         """
-        normalized = (image - self.mean) / self.std
-        feature_map = self.network.forward_features(normalized)  # type: ignore[operator]
-        return feature_map, self.network.forward_head(feature_map, pre_logits=True)  # type: ignore[operator]
+        encoded = self.network.forward_features((image - self.mean) / self.std)  # type: ignore[operator]
+        feature_map = self._as_map(encoded, image_hw=(image.shape[2], image.shape[3]))
+        if self.pool == OWN:
+            return feature_map, self.network.forward_head(encoded, pre_logits=True)  # type: ignore[operator]
+        return feature_map, pool_map(feature_map, self.pool)
 
+    def depth_groups(self) -> list[list[str]]:
+        """Return the names of the parameters in groups from the input to the output; a normalization is in its layer's."""
+        parameters = dict(self.network.named_parameters())
+        by_depth = group_parameters(self.network, self.network.group_matcher(coarse=True))  # type: ignore[operator]
+        groups: list[list[str]] = []
+        for depth in sorted(by_depth):
+            if not groups or any(parameters[name].ndim > 1 for name in by_depth[depth]):
+                groups.append([])
+            groups[-1] += [f"network.{name}" for name in by_depth[depth]]
+        return groups
 
-@dataclass(frozen=True)
-class LoadReport:
-    """Which tensors a weights file filled, by name."""
-
-    loaded: list[str]
-    missing: list[str]
-    left_over: list[str]
-
-    def __str__(self) -> str:
-        """Return one line for a person."""
-        return (
-            f"loaded {len(self.loaded)} tensors; missing: {_short(self.missing)}; left over: {_short(self.left_over)}"
-        )
+    def _as_map(self, encoded: Tensor | list[Tensor], *, image_hw: tuple[int, int]) -> Tensor:
+        """Lay what a network of timm returns out as (N, C, h, w); the tokens that are no part of the picture go."""
+        height, width = (math.ceil(side / self.stride) for side in image_hw)
+        if not isinstance(encoded, Tensor) or (encoded.ndim == 3 and encoded.shape[1] < height * width):
+            raise BackboneError(f"{type(self.network).__name__} gives no single feature map: choose another backbone")
+        if encoded.ndim == 4:
+            return encoded.permute(0, 3, 1, 2) if self._channels_come_last else encoded
+        tokens = encoded[:, encoded.shape[1] - height * width :]  # (N, h * w, C)
+        return tokens.transpose(1, 2).reshape(len(tokens), -1, height, width)
 
 
 def create_backbone(
@@ -80,8 +100,10 @@ def create_backbone(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     options: Mapping[str, Any] | None = None,
+    stride: int | None = None,
+    pool: str = OWN,
 ) -> Backbone:
-    """Create a backbone by its name in timm, or our own `small_residual`.
+    """Create a backbone by its name in timm, or one of our own (`OWN_NETWORKS`).
 
     Args:
         name: such as "resnet50" or "resnet50.a1_in1k".
@@ -89,82 +111,60 @@ def create_backbone(
         mean: pixel mean in [0, 1]; by default what the network was pretrained with.
         std: likewise.
         options: further arguments of the network's constructor, such as {"pad_type": "same"}.
+        stride: cut the network behind its last feature map that is so much smaller than the picture.
+        pool: how features are made of the feature map, see `Backbone`; a network cut short has no own way.
 
     Raises:
-        BackboneError: the name is unknown, there are no pretrained weights under it, or they can't be fetched.
+        BackboneError: the name is unknown, there are no pretrained weights under it, or they can't be fetched; the
+            network has no such stride, or is cut short and told to pool in its own way.
     """
     check_backbone(name, pretrained=pretrained)
+    if stride is not None and pool == OWN:
+        raise BackboneError(f"model.stride={stride} cuts the network's own pooling off: model.pool=avg, max or avgmax")
+    network = _create_network(name, pretrained=pretrained, options=options or {})
+    if stride is not None:
+        _cut(network, name=name, stride=stride)
+    elif pool != OWN:
+        _behead(network)
+    config: Mapping[str, Any] = getattr(network, "pretrained_cfg", _PIXELS)
+    return Backbone(network, mean=mean or config["mean"], std=std or config["std"], stride=stride, pool=pool)
+
+
+def _create_network(name: str, *, pretrained: bool, options: Mapping[str, Any]) -> nn.Module:
     try:
-        if name == OWN:
-            own = ResidualNet(**dict(options or {}))
-            return Backbone(own, mean=mean or (0.4, 0.4, 0.4), std=std or (0.2, 0.2, 0.2))
-        network = timm.create_model(name, pretrained=pretrained, num_classes=0, **dict(options or {}))
+        if name in OWN_NETWORKS:
+            return ResidualNet(**{**OWN_NETWORKS[name], **options})
+        return timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
     except (TypeError, ValueError) as error:
         raise BackboneError(f"model.options does not fit {name!r}: {error}") from error
     except (OSError, RuntimeError) as error:
         if not pretrained:
             raise
         raise _no_weights(name) from error
-    config: Mapping[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
-    return Backbone(network, mean=mean or config["mean"], std=std or config["std"])
 
 
-def load_weights(backbone: Backbone, path: Path | str) -> LoadReport:
-    """Fill a backbone from a .pth or .safetensors file, without running any code from it.
-
-    Names may carry a prefix such as `module.` or `net.backbone.network.`; a checkpoint's `state_dict` is found.
-
-    Returns:
-        What was loaded, what the network has and the file lacks, and what only the file has.
-
-    Raises:
-        BackboneError: the file is missing or no plain file of tensors, a tensor's shape differs, or no name fits.
-    """
-    state = {_bare(name): tensor for name, tensor in _read_tensors(Path(path)).items()}
-    own = backbone.network.state_dict()
-    loaded = [name for name in own if name in state]
-    needed = [name for name in own if not name.endswith("num_batches_tracked")]
-    if not set(loaded) & set(needed):
+def _cut(network: nn.Module, *, name: str, stride: int) -> None:
+    strides = _strides(network)
+    if stride not in strides:
+        known = ", ".join(str(known) for known in sorted(set(strides)))
         raise BackboneError(
-            f"{path}: none of its {len(state)} tensors fits the network: has {_short(list(state))}, needs {_short(needed)}"
+            f"model.stride={stride}: the feature maps of {name} have the strides {known}; null keeps all"
         )
-    for name in loaded:
-        if state[name].shape != own[name].shape:
-            raise BackboneError(
-                f"{path}: {name!r} is {tuple(state[name].shape)}, the network has {tuple(own[name].shape)}: another architecture"
-            )
-    backbone.network.load_state_dict({name: state[name] for name in loaded}, strict=False)
-    missing = [name for name in needed if name not in state]
-    return LoadReport(loaded=loaded, missing=missing, left_over=[name for name in state if name not in own])
+    last = max(index for index, known in enumerate(strides) if known == stride)
+    network.prune_intermediate_layers([last])  # type: ignore[operator]
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise BackboneError(f"{path}: no such file; model.weights takes a .pth or .safetensors file")
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, safetensors.SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise BackboneError(
-            f"{path}: not a plain file of tensors ({type(error).__name__}: {str(error)[:80]!r})"
-        ) from error
-    for wrapper in ("state_dict", "model", "model_state_dict"):
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-    if not isinstance(state, dict):
-        raise BackboneError(f"{path}: holds a {type(state).__name__}, not tensors by name")
-    return {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
+def _behead(network: nn.Module) -> None:
+    """Drop layers behind the feature map that nothing will use, such as VGG's two of 4096."""
+    stages: Any = network.feature_info
+    if stages[-1]["num_chs"] == network.num_features:  # else its last map is not the one that it gives
+        network.prune_intermediate_layers([len(stages) - 1])  # type: ignore[operator]
 
 
-def _bare(name: str) -> str:
-    while prefix := next((p for p in _PREFIXES if name.startswith(p)), None):
-        name = name.removeprefix(prefix)
-    return name
-
-
-def _short(names: list[str]) -> str:
-    return (", ".join(names[:20]) + (f", … ({len(names)})" if len(names) > 20 else "")) or "none"
+def _strides(network: nn.Module) -> list[int]:
+    """Return by how much each of a network's feature maps is smaller than the picture, from input to output."""
+    stages: Any = network.feature_info
+    return [int(stage["reduction"]) for stage in stages]
 
 
 def check_backbone(name: str, *, pretrained: bool) -> None:
@@ -173,9 +173,9 @@ def check_backbone(name: str, *, pretrained: bool) -> None:
     Raises:
         BackboneError: as `create_backbone`.
     """
-    if name == OWN:
+    if name in OWN_NETWORKS:
         if pretrained:
-            raise BackboneError(f"there are no pretrained weights for {OWN!r}: use model.pretrained=false")
+            raise BackboneError(f"there are no pretrained weights for {name!r}: use model.pretrained=false")
         return
     _check_name(name)
     if pretrained:
@@ -183,7 +183,7 @@ def check_backbone(name: str, *, pretrained: bool) -> None:
 
 
 def _check_name(name: str) -> None:
-    known = timm.list_models(include_tags=True) + timm.list_models() + [OWN]
+    known = timm.list_models(include_tags=True) + timm.list_models() + list(OWN_NETWORKS)
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         hint = f"; the nearest are {', '.join(close)}" if close else ""

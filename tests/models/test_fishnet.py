@@ -5,7 +5,7 @@ import torch
 
 from fisheries.models.backbones import create_backbone
 from fisheries.models.fishnet import FishNet
-from fisheries.models.heads import SizeInput, create_trunk
+from fisheries.models.heads import CLASS_MAP_HEADS, MAP_HEADS, SizeInput
 
 KNOWN_HW = torch.tensor([[0.0, 0.0], [1.5, -0.5], [0.3, 0.3]])
 IMAGE = torch.randint(0, 256, (4, 3, 32, 48), dtype=torch.uint8)
@@ -58,13 +58,43 @@ def test_metadata_without_known_sizes_is_refused():
         small(metadata="size")
 
 
-def test_the_dense_head_drops_out_as_in_lesson_7():
-    trunk, width = create_trunk("dense", 32, dropout=0.6)
-    assert [round(layer.p, 3) for layer in trunk if isinstance(layer, torch.nn.Dropout)] == [0.15, 0.6, 0.3]
-    assert width == 512
-    assert trunk(torch.rand(4, 32)).shape == (4, 512)
+@pytest.mark.parametrize("head", ["linear", "dense", *MAP_HEADS])
+def test_what_is_encoded_once_decodes_to_what_the_whole_network_says(head: str):
+    options = {"fcn": {"pools": [[2, 2]]}, "dense_map": {"grid": 3}}.get(head)
+    more = {} if head in CLASS_MAP_HEADS else {"predict_box": True, "metadata": "onehot"}
+    net = small(head=head, head_options=options, **more).eval()
+    outputs = net(IMAGE, IMAGE_HW)
+    encoded = net.encode(IMAGE)
+    assert torch.equal(encoded, outputs["feature_map" if head in MAP_HEADS else "features"])
+    decoded = net.decode(encoded, IMAGE_HW)
+    assert set(outputs) - set(decoded) == {"feature_map", "features"}
+    assert all(torch.equal(decoded[name], outputs[name]) for name in decoded)
 
 
-def test_an_unknown_head_is_refused():
-    with pytest.raises(ValueError, match=r"model.head='deep': expected linear or dense"):
-        create_trunk("deep", 32, dropout=0.1)
+@pytest.mark.parametrize("head", CLASS_MAP_HEADS)
+def test_the_logits_of_a_fully_convolutional_head_are_the_means_of_its_class_maps(head: str):
+    net = small(head=head, head_options={"pools": [[2, 3]]} if head == "fcn" else None, dropout=0.5)
+    outputs = net(IMAGE, IMAGE_HW)
+    assert outputs["class_maps"].shape == ((4, 5, 4, 4) if head == "fcn" else (4, 5, 1, 2))
+    torch.testing.assert_close(outputs["logits"], outputs["class_maps"].mean(dim=(2, 3)))
+    assert "class_maps" not in small()(IMAGE, IMAGE_HW)
+
+
+@pytest.mark.parametrize("head", CLASS_MAP_HEADS)
+@pytest.mark.parametrize("option", [{"metadata": "onehot"}, {"predict_box": True}])
+def test_a_fully_convolutional_head_has_no_place_for_sizes_and_boxes(head: str, option: dict[str, object]):
+    with pytest.raises(ValueError, match=rf"model.head={head} gives class maps only: model.metadata=none and"):
+        small(head=head, **option)
+
+
+def test_depth_groups_end_with_all_that_is_no_backbone():
+    net = small(head="dense", predict_box=True, metadata="onehot")
+    *backbone, head = net.depth_groups()
+    names = [name for name, _ in net.named_parameters()]
+    assert sorted(name for group in [*backbone, head] for name in group) == sorted(names)
+    assert [sorted({name.split(".")[2] + name.split(".")[3] for name in group}) for group in backbone] == [
+        ["stem0"],
+        ["stages0"],
+        ["stages1"],
+    ]
+    assert {name.split(".")[0] for name in head} == {"trunk", "box", "size", "classifier"}
