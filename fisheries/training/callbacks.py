@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from rich.console import Console
+from timm.utils.model_ema import ModelEmaV3
+from torch import nn
 
 from fisheries.batch import Batch
 from fisheries.schema import InputError, write_atomic
+from fisheries.training.finetune import Phase, phase_index
 
 BEST = "best.ckpt"
 LAST = "last.ckpt"
@@ -57,12 +61,82 @@ class FiniteLoss(Callback):
             )
 
 
-class EpochTable(Callback):
-    """Append an epoch's metrics to a CSV, and say them in a line."""
+class AveragedWeights(Callback):
+    """Keep an exponential moving average of the weights, which stands in for them wherever they are judged or saved.
 
-    def __init__(self, path: Path, *, console: Console) -> None:
+    From a validation or the end of an epoch until training goes on the network holds the averaged weights, so scores
+    and the `state_dict` of every checkpoint are theirs; the others wait here. Lightning's own callback saves the
+    weights that are not averaged where a checkpoint is of weights only, as our best one is.
+
+    Args:
+        decay: of the average in each step; it rises to that as in timm, so that short runs do not stay with noise.
+    """
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+        self.step = 0
+        self.shown = False  # whether the average is in the network, and its weights are here
+        self.average: ModelEmaV3 | None = None
+        self.waiting: dict[str, torch.Tensor] | None = None
+
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Start from the network's weights, or from those of an earlier process."""
+        assert isinstance(module.net, nn.Module)
+        self.average = ModelEmaV3(module.net, decay=self.decay, use_warmup=True)
+        if self.waiting is not None:
+            self.average.module.load_state_dict(self.waiting)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Batch, index: int) -> None:
+        """Go on from the weights themselves."""
+        self._show(module, average=False)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Batch, index: int
+    ) -> None:
+        """Take in what the optimizer's step made, if it took one."""
+        if trainer.global_step > self.step:
+            self.step = trainer.global_step
+            assert self.average is not None
+            self.average.update(module.net, step=self.step)
+
+    def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Judge the average."""
+        self._show(module, average=True)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Save the average; checkpoints are written after this."""
+        self._show(module, average=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs beside the network."""
+        assert self.average is not None
+        return {"step": self.step, "shown": self.shown, "weights": self.average.module.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the state of an earlier process."""
+        self.step, self.shown, self.waiting = state_dict["step"], state_dict["shown"], state_dict["weights"]
+
+    @torch.no_grad()
+    def _show(self, module: pl.LightningModule, *, average: bool) -> None:
+        if self.shown == average:
+            return
+        assert self.average is not None
+        assert isinstance(module.net, nn.Module)
+        tensors = zip(module.net.state_dict().values(), self.average.module.state_dict().values(), strict=True)
+        for inside, here in tensors:
+            kept = inside.clone()
+            inside.copy_(here)
+            here.copy_(kept)
+        self.shown = average
+
+
+class EpochTable(Callback):
+    """Append an epoch's metrics to a CSV, and say them in a line; with several phases also which one it was."""
+
+    def __init__(self, path: Path, *, console: Console, phases: Sequence[Phase] = (Phase(),)) -> None:
         self.path = path
         self.console = console
+        self.phases = phases
         self.started_s = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -76,12 +150,17 @@ class EpochTable(Callback):
         metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
         seconds = time.perf_counter() - self.started_s
         lr = trainer.optimizers[0].param_groups[0]["lr"]
-        row = pd.DataFrame([{"epoch": trainer.current_epoch, "seconds": round(seconds, 2), "lr": lr, **metrics}])
+        phase = phase_index(self.phases, trainer.current_epoch) + 1
+        said = {"phase": phase} if len(self.phases) > 1 else {}
+        row = pd.DataFrame(
+            [{"epoch": trainer.current_epoch, **said, "seconds": round(seconds, 2), "lr": lr, **metrics}]
+        )
         if self.path.is_file():
             earlier = pd.read_csv(self.path)
             row = pd.concat([earlier[earlier["epoch"] < trainer.current_epoch], row])
         write_atomic(self.path, row.to_csv(index=False).encode())
-        self.console.print(_line(trainer, metrics, seconds))
+        of = f"  phase {phase}/{len(self.phases)}" if said else ""
+        self.console.print(_line(trainer, metrics, seconds, phase=of))
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -128,8 +207,8 @@ def checkpoints(folder: Path, *, monitor: bool) -> list[ModelCheckpoint]:
     return [best, last]
 
 
-def _line(trainer: pl.Trainer, metrics: dict[str, float], seconds: float) -> str:
+def _line(trainer: pl.Trainer, metrics: dict[str, float], seconds: float, *, phase: str) -> str:
     names = {"train/loss": "loss", MONITOR: "held-out log loss", "val/accuracy": "accuracy", "val/box_iou": "box IoU"}
     values = [f"{text} {metrics[name]:.3f}" for name, text in names.items() if name in metrics]
     of = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
-    return f"  epoch {trainer.current_epoch + 1}{of}  {'  '.join(values)}  {seconds:.1f} s"
+    return f"  epoch {trainer.current_epoch + 1}{of}{phase}  {'  '.join(values)}  {seconds:.1f} s"

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from fisheries.schema import InputError
 from fisheries.training.callbacks import EpochTable, FiniteLoss, StepSeed
+from fisheries.training.finetune import Phase
 
 
 def trainer_at(epoch: int, *, rank: int = 0, **metrics: float) -> SimpleNamespace:
@@ -55,6 +56,16 @@ def test_an_epoch_that_is_repeated_after_a_stop_has_one_row(tmp_path):
     assert list(rows["epoch"]) == [0, 1]
     assert rows["val/log_loss"].round(3).tolist() == [2.0, 1.4]
     assert "epoch 2/3  loss 1.000  held-out log loss 1.500" in said.getvalue()
+
+
+def test_the_epochs_line_and_row_say_the_phase_where_there_are_several(tmp_path):
+    said = io.StringIO()
+    table = EpochTable(tmp_path / "epochs.csv", console=Console(file=said), phases=[Phase(0, 2, open=1), Phase(2, 3)])
+    for epoch in range(3):
+        table.on_train_epoch_end(trainer_at(epoch, train__loss=1.0), None)
+    assert list(pd.read_csv(tmp_path / "epochs.csv")["phase"]) == [1, 1, 2]
+    assert "epoch 2/3  phase 1/2  loss" in said.getvalue()
+    assert "epoch 3/3  phase 2/2  loss" in said.getvalue()
 
 
 def test_only_the_first_process_writes(tmp_path):
