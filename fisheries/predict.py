@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import torch
 from rich.console import Console
 from rich.progress import track
 from torch.utils.data import DataLoader
@@ -13,11 +15,20 @@ from torch.utils.data import DataLoader
 from fisheries import compose
 from fisheries.batch import Batch
 from fisheries.compose import TrainedFold, TrainedRun
+from fisheries.data.cropping import CropRule, crop_table, fish_boxes, read_boxes
 from fisheries.data.datamodule import predict_loader
 from fisheries.data.manifest import scan_paths
 from fisheries.data.splits import usable_images
-from fisheries.inference.predict import box_table, extract_features, mean_predictions, predict, with_prior
+from fisheries.inference.predict import (
+    Predictions,
+    box_table,
+    extract_features,
+    mean_predictions,
+    predict,
+    with_prior,
+)
 from fisheries.inference.scoring import class_frequencies
+from fisheries.inference.stages import chain_stages, check_stages, merge_crops, sees_fish
 from fisheries.schema import (
     BOXES,
     FOLDS,
@@ -33,14 +44,27 @@ from fisheries.training.devices import choose_device
 
 
 def predict_paths(
-    run_dir: Path, paths: Sequence[Path], out: Path, *, gpus: str, batch_size: int, workers: int, console: Console
+    run_dir: Path,
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    crops_run: Path | None = None,
+    boxes: Sequence[Path] = (),
+    gpus: str,
+    batch_size: int,
+    workers: int,
+    console: Console,
 ) -> pd.DataFrame:
     """Predict photographs with the networks of a run, averaged over its folds, and write the table.
+
+    With a second run, of crops, the first one's answer is that of the first of two stages: see `chain_stages`.
 
     Args:
         run_dir: of a run with at least one trained fold.
         paths: folders or files, see `scan_paths`.
         out: the CSV to write; predicted boxes go beside it, into <name>_boxes.csv.
+        crops_run: of a run trained on crops, which says which fish they show; None for a single stage.
+        boxes: where the fish are, in place of what the first run says; see `cropping.read_boxes`.
         gpus: "0", a count, or "auto".
         batch_size: images in a batch.
         workers: processes that read, 0 for none.
@@ -50,9 +74,12 @@ def predict_paths(
         One row a photograph; one that can't be read gets the class frequencies that the run was trained on.
 
     Raises:
-        InputError: as `compose.load_run` and `scan_paths`.
+        InputError: as `compose.load_run`, `scan_paths` and `check_stages`; the second run was not trained on crops; no
+            run predicts boxes and none are given, or only for other images.
     """
     trained = compose.load_run(run_dir, console=console)
+    second = None if crops_run is None else _second_stage(crops_run, trained, boxes, run_dir, console=console)
+    tables = read_boxes(boxes)
     device = choose_device(int(gpus) if gpus.isdigit() else gpus)
     images = scan_paths(paths, progress=console.is_terminal)
     readable = images[images["status"] == OK]
@@ -60,22 +87,28 @@ def predict_paths(
         raise InputError(
             f"none of {len(images)} files can be read; the first is {images.index[0]!r}: {images['status'].iloc[0]}"
         )
-    results = []
-    for fold in trained.folds:
-        loader = _loader(readable, trained, fold, batch_size=batch_size, workers=workers)
-        shown = track(loader, description=f"  fold {fold.number}", console=console, disable=not console.is_terminal)
-        results.append(predict(fold.net, shown, classes=trained.classes, device=device))
-    boxes = [result.boxes_cxcywh for result in results if result.boxes_cxcywh is not None]
-    if boxes:
-        write_table(box_table(sum(boxes) / len(boxes), images), out.with_name(f"{out.stem}_boxes.csv"))
-    labels = usable_images(read_table(run_dir / "manifest.csv", MANIFEST))["label"]
-    table = mean_predictions([result.probabilities for result in results])
+    if tables and fish_boxes(tables, readable).empty:
+        raise InputError(
+            f"none of {sum(map(len, tables))} boxes can be used for {len(readable)} images; expected boxes by image_id, such "
+            f"as {readable.index[0]!r}, of status ok or clipped, and with an area in the frame"
+        )
+    batches = _Batches(batch_size, workers, device, console)
+    first = _predict_mean(trained, readable, batches)
+    if first.boxes_cxcywh is not None:
+        own = box_table(first.boxes_cxcywh, images)
+        write_table(own, out.with_name(f"{out.stem}_boxes.csv"))
+        tables = tables or [own.assign(score=1.0)]
+    table = first.probabilities
+    if second is not None:
+        table = _chain(second, table, tables, readable, trained.config.data.no_fish or "", batches)
     if len(readable) < len(images):
         console.print(f"  {len(images) - len(readable)} files can't be read and get the prior:")
         for image_id, status in images.loc[images["status"] != OK, "status"].head(10).items():
             console.print(f"    {image_id}: {status}", highlight=False, markup=False)
-    table = with_prior(table, images.index, class_frequencies(labels, trained.classes))
-    write_predictions(table, out, folds_hash=table_hash(read_table(run_dir / "folds.csv", FOLDS)))
+    table = with_prior(table, images.index, _prior(run_dir, trained.classes))
+    runs = [run_dir] if crops_run is None else [run_dir, crops_run]
+    hashes = [table_hash(read_table(run / "folds.csv", FOLDS)) for run in runs]
+    write_predictions(table, out, folds_hash="+".join(hashes))
     return table
 
 
@@ -93,6 +126,69 @@ def run_features(run_dir: Path, *, batch_size: int = 32, workers: int = 2, conso
     loader = _loader(images, trained, trained.folds[0], batch_size=batch_size, workers=workers)
     shown = track(loader, description="Extracting features", console=console, disable=not console.is_terminal)
     return extract_features(trained.folds[0].net, shown, device=choose_device("auto"))
+
+
+@dataclass(frozen=True)
+class _Batches:
+    size: int
+    workers: int
+    device: torch.device
+    console: Console
+
+
+@dataclass(frozen=True)
+class _SecondStage:
+    trained: TrainedRun
+    rule: CropRule
+    prior: pd.Series
+
+
+def _second_stage(
+    crops_run: Path, first: TrainedRun, boxes: Sequence[Path], run_dir: Path, *, console: Console
+) -> _SecondStage:
+    """Load the networks that look at crops, and check that they can follow the first ones."""
+    if not boxes and not first.config.model.predict_box:
+        raise InputError(
+            f"{run_dir}: its networks predict no boxes; give --boxes, or a run trained with model.predict_box=true"
+        )
+    trained = compose.load_run(crops_run, console=console)
+    check_stages(first.classes, trained.classes, no_fish=first.config.data.no_fish or "", name=crops_run)
+    return _SecondStage(trained, compose.crop_rule(trained.config, crops_run), _prior(crops_run, trained.classes))
+
+
+def _chain(
+    second: _SecondStage,
+    frames: pd.DataFrame,
+    boxes: Sequence[pd.DataFrame],
+    images: pd.DataFrame,
+    no_fish: str,
+    batches: _Batches,
+) -> pd.DataFrame:
+    """Cut the frames in which the first stage sees fish, in memory, and let the second say which."""
+    found = fish_boxes(boxes, images)
+    found = found[found.index.isin(frames.index[sees_fish(frames, no_fish)])]
+    rows = crop_table(found, images, second.rule)
+    batches.console.print(f"  {len(rows)} crops of {rows['frame'].nunique()} of {len(images)} images")
+    merged = pd.DataFrame(columns=second.trained.classes, dtype="float64")
+    if len(rows):
+        merged = merge_crops(_predict_mean(second.trained, rows, batches).probabilities, rows["frame"], rows["score"])
+    return chain_stages(frames, merged, prior=second.prior, no_fish=no_fish)
+
+
+def _predict_mean(trained: TrainedRun, rows: pd.DataFrame, batches: _Batches) -> Predictions:
+    """Return the mean of what the folds' networks say of rows of a manifest."""
+    console, results = batches.console, []
+    for fold in trained.folds:
+        loader = _loader(rows, trained, fold, batch_size=batches.size, workers=batches.workers)
+        shown = track(loader, description=f"  fold {fold.number}", console=console, disable=not console.is_terminal)
+        results.append(predict(fold.net, shown, classes=trained.classes, device=batches.device))
+    boxes = [result.boxes_cxcywh for result in results if result.boxes_cxcywh is not None]
+    mean = mean_predictions([result.probabilities for result in results])
+    return Predictions(mean, sum(boxes) / len(boxes) if boxes else None)
+
+
+def _prior(run_dir: Path, classes: Sequence[str]) -> pd.Series:
+    return class_frequencies(usable_images(read_table(run_dir / "manifest.csv", MANIFEST))["label"], classes)
 
 
 def _loader(

@@ -92,6 +92,17 @@ def scan(data_dir: Path, *, previous: pd.DataFrame | None, workers: int, progres
     return table
 
 
+def list_images(data_dir: Path) -> pd.Series:
+    """Return the `image_id` that `scan` gives each file, by its path below `data_dir`; no file is read.
+
+    Raises:
+        InputError: as `scan`.
+    """
+    files, _ = _list_files(photographs_dir(data_dir))
+    paths = [_text("/".join(file.parts)) for file in files]
+    return pd.Series(_image_ids(files), paths, dtype="str", name=schema.KEY)
+
+
 def scan_paths(paths: Sequence[Path], *, progress: bool) -> pd.DataFrame:
     """Read photographs given as files or folders, for prediction.
 

@@ -22,6 +22,7 @@ from fisheries.data.thumbnails import load_thumbnails
 from fisheries.schema import OK, TRAIN, InputError
 
 MANIFEST_CSV, BOXES_CSV, BOATS_CSV, THUMBNAILS = "manifest.csv", "boxes.csv", "boats.csv", "thumbnails.npz"
+BURSTS_CSV = "bursts.csv"
 _LOG = logging.getLogger(__name__)
 
 
@@ -36,7 +37,8 @@ def load_or_scan(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Bring `manifest.csv` and `boxes.csv` in `tables_dir` up to date with a folder of photographs, and return them.
 
-    Bursts and nights are found, and boats where none are given: see `bursts`, `nights` and `boats`.
+    Nights are found, and boats and bursts where none are given: see `bursts`, `nights` and `boats`. Bursts are given by
+    `DATA_DIR/bursts.csv`, see `attach_bursts`.
 
     Args:
         data_dir: as in `scan`.
@@ -48,7 +50,7 @@ def load_or_scan(
         progress: as in `scan`.
 
     Raises:
-        InputError: as in `scan`, `attach_boats` and `read_annotations`; `tables_dir` lies in `data_dir` or can't be
+        InputError: as in `scan`, `attach_boats`, `attach_bursts` and `read_annotations`; `tables_dir` lies in `data_dir` or can't be
             written.
     """
     root = photographs_dir(data_dir)
@@ -57,6 +59,8 @@ def load_or_scan(
     manifest = scan(data_dir, previous=previous, workers=max(4, os.cpu_count() or 1), progress=progress)
     attrs = manifest.attrs
     manifest = _with_moments(manifest, previous, tables_dir / THUMBNAILS, progress=progress)
+    if (root / BURSTS_CSV).is_file():
+        manifest = attach_bursts(manifest, root / BURSTS_CSV)
     if boats is None and (root / BOATS_CSV).is_file():
         boats = root / BOATS_CSV
     if boats is None and (manifest["status"] == OK).any():
@@ -142,6 +146,19 @@ def attach_boats(manifest: pd.DataFrame, boats_csv: Path) -> pd.DataFrame:
     _LOG.info("%s: %d ids are not in the manifest", boats_csv, strange.sum())
     boat = [lookup.get(image_id, "") for image_id in manifest.index]
     return manifest.assign(boat=pd.Series(boat, manifest.index, dtype="str"))
+
+
+def attach_bursts(manifest: pd.DataFrame, bursts_csv: Path) -> pd.DataFrame:
+    """Fill the column `burst` from a CSV with columns `image_id,burst`; an image that it lacks keeps its own.
+
+    Raises:
+        InputError: the file is no such table.
+    """
+    bursts = schema.read_table(bursts_csv, {"burst": "str"})["burst"]
+    known = bursts[(bursts != "") & bursts.index.isin(manifest.index)]
+    burst = manifest["burst"].copy()
+    burst[known.index] = known
+    return manifest.assign(burst=burst)
 
 
 def fill_boats(manifest_csv: Path, boats: pd.DataFrame, previous: pd.DataFrame | None) -> bool:
