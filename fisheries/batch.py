@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 
 class Batch(TypedDict):
@@ -14,10 +15,19 @@ class Batch(TypedDict):
     class is not known (test images).
     """
 
-    image: Tensor  # (N, 3, H, W) uint8, RGB; the network normalizes
+    image: NotRequired[Tensor]  # (N, 3, H, W) uint8, RGB; the network normalizes
+    encoded: NotRequired[Tensor]  # (N, ...) in its place, what a frozen backbone made of it
     image_hw: Tensor  # (N, 2) height and width of the photograph, standardized on the training fold
     target: Tensor  # (N, C)
     weight: Tensor  # (N,) of the image in the loss
     box_cxcywh: Tensor  # (N, 4) largest fish, in [0, 1] of the transformed image
     has_box: Tensor  # (N,) 1 where there is a box, else 0
     image_id: list[str]
+
+
+def run_net(net: nn.Module, batch: Batch, device: torch.device) -> dict[str, Tensor]:
+    """Return a network's outputs by name: of a batch's images, or of what its frozen backbone made of them."""
+    image_hw = batch["image_hw"].to(device)
+    if "encoded" in batch:
+        return net.decode(batch["encoded"].to(device), image_hw)  # type: ignore[operator]
+    return net(batch["image"].to(device, non_blocking=True), image_hw)

@@ -8,7 +8,6 @@ import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +19,29 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback, RichProgressBar
 from rich.console import Console
 from timm.optim._optim_factory import create_optimizer_v2
+from torch import nn
+from torch.optim import Optimizer
 
-from fisheries.config import AUTO, plain, read_config
-from fisheries.data import synthetic
+from fisheries.config import AUTO, IMPORTED, plain, read_config
+from fisheries.data.cropping import CropRule, check_rule
 from fisheries.data.datamodule import FisheriesDataModule
+from fisheries.data.feature_store import PLAIN, FeatureStore
 from fisheries.data.metadata import SizeStatistics
 from fisheries.data.splits import make_folds, train_ids, usable_images, val_ids
-from fisheries.data.tables import load_or_scan, tables_dir_of
 from fisheries.data.transforms import Transform, eval_transform, train_transform
-from fisheries.inference.scoring import read_solution
-from fisheries.models.backbones import check_backbone, create_backbone, load_weights
+from fisheries.features import View, frozen_store
+from fisheries.material import Material, nearest_path
+from fisheries.models.backbones import Backbone, check_backbone, create_backbone
 from fisheries.models.fishnet import FishNet
-from fisheries.schema import InputError, nearest, write_atomic
+from fisheries.models.heads import MAP_HEADS
+from fisheries.models.imported import ImportedFeatures
+from fisheries.models.weights import load_weights
+from fisheries.schema import OK, InputError, write_atomic
 from fisheries.training.callbacks import (
     BEST,
     EPOCHS,
     LAST,
+    AveragedWeights,
     EpochTable,
     FiniteLoss,
     StepSeed,
@@ -43,22 +49,15 @@ from fisheries.training.callbacks import (
     checkpoints,
 )
 from fisheries.training.devices import choose_devices
+from fisheries.training.finetune import OpenGroups, Phase, check_phases, opens_all, parameter_groups, plan_phases
 from fisheries.training.loggers import create_logger
 from fisheries.training.losses import FishLoss
+from fisheries.training.lr_finder import TRAINER as LR_FINDER
+from fisheries.training.mixing import Mixing
 from fisheries.training.module import FishModule
 from fisheries.training.schedules import create_schedule
 
 SIZES = "sizes.json"
-
-
-@dataclass(frozen=True)
-class Material:
-    """What a run learns from: tables, and the names of the classes."""
-
-    root: Path
-    manifest: pd.DataFrame
-    boxes: pd.DataFrame
-    classes: list[str]
 
 
 @dataclass(frozen=True)
@@ -80,44 +79,6 @@ class TrainedRun:
     folds: list[TrainedFold]
 
 
-def load_material(config: DictConfig, *, console: Console) -> Material:
-    """Scan the photographs, or reuse the tables of an earlier scan; draw the embedded boats if they are not there.
-
-    Raises:
-        InputError: no photographs, unknown class names, unusable box files or boats.
-    """
-    data = config.data
-    if data.solution is not None:
-        read_solution(data.solution)  # or a wrong one would only show after training
-    if data.synth is not None and data.root is not None:
-        raise InputError(
-            f"data.root={data.root}: data=synthetic draws its own; use data=ncfm or data=folder, or data.root=null"
-        )
-    root = Path(data.root) if data.synth is None else _draw_synthetic(data.synth, console=console)
-    if not root.is_dir():
-        raise InputError(
-            f"{root}: no such folder{_nearest_path(root)}; data.root is the one with train/ and test_stg1/ in it"
-        )
-    manifest, boxes = load_or_scan(
-        root,
-        annotations=None if data.annotations is None else [Path(file) for file in data.annotations],
-        boats=None if data.boats is None else Path(data.boats),
-        no_fish=data.no_fish or "",
-        tables_dir=tables_dir_of(root, Path(config.tables_dir)),
-        progress=console.is_terminal,
-    )
-    found = sorted(set(usable_images(manifest)["label"]))
-    classes = list(data.classes) if data.classes is not None else found
-    unknown = [name for name in found if name not in classes]
-    if unknown:
-        raise InputError(
-            f"{root}: train/{unknown[0]} is no class{nearest(unknown[0], classes)} of data.classes={classes}: rename it, or add it there"
-        )
-    if len(classes) < 2:
-        raise InputError(f"{root}: {len(found)} classes with usable images under train/, expected at least 2")
-    return Material(root, manifest, boxes, classes)
-
-
 def check_parts(config: DictConfig, run_dir: Path) -> None:
     """Check that the network, its weights and the GPUs asked for are there, before the long work starts.
 
@@ -125,17 +86,21 @@ def check_parts(config: DictConfig, run_dir: Path) -> None:
 
     Raises:
         BackboneError: the network is unknown, or its weights can't be had.
-        InputError: as `choose_devices`.
+        InputError: as `choose_devices` and `run_phases`; several processes would search for a learning rate.
     """
     model, trainer = config.model, config.trainer
     settled = isinstance(config.split.folds, int)  # else the run is a new one
     fresh = not settled or any(resume_path(fold_dir(run_dir, number)) is None for number in fold_numbers(config))
-    check_backbone(model.backbone, pretrained=fresh and model.pretrained and model.weights is None)
+    if model.backbone != IMPORTED:
+        check_backbone(model.backbone, pretrained=fresh and model.pretrained and model.weights is None)
     if fresh and model.weights is not None and not Path(model.weights).is_file():
-        raise InputError(f"model.weights={model.weights}: no such file{_nearest_path(model.weights)}")
+        raise InputError(f"model.weights={model.weights}: no such file{nearest_path(model.weights)}")
     if config.split.file is not None and not Path(config.split.file).is_file():
-        raise InputError(f"split.file={config.split.file}: no such file{_nearest_path(config.split.file)}")
+        raise InputError(f"split.file={config.split.file}: no such file{nearest_path(config.split.file)}")
     choose_devices(plain(trainer.gpus), accelerator=trainer.accelerator, devices=plain(trainer.devices))
+    run_phases(config)
+    if config.find_lr and process_count(config) > 1:
+        raise InputError("find_lr=true searches in one process: give trainer.gpus=1, or trainer.devices=1")
 
 
 def draw_folds(config: DictConfig, material: Material) -> pd.DataFrame:
@@ -176,15 +141,6 @@ def process_count(config: DictConfig) -> int:
     return count * int(trainer.num_nodes)
 
 
-def settle(config: DictConfig, material: Material) -> None:
-    """Write into the configuration what was found, and paths that hold from any folder."""
-    config.data.root, config.data.classes = str(material.root.resolve()), material.classes
-    paths = ((config.data, "boats"), (config.data, "solution"), (config.model, "weights"), (config.split, "file"))
-    for node, key in paths:
-        if node[key] is not None:
-            node[key] = str(Path(node[key]).resolve())
-
-
 def create_net(
     model: DictConfig,
     *,
@@ -206,33 +162,93 @@ def create_net(
 
     Raises:
         BackboneError: see `create_backbone` and `load_weights`.
-        InputError: the network does not take pictures of that size.
+        InputError: the network does not take pictures of that size, or its parts do not fit together.
     """
-    pretrained = model.pretrained and model.weights is None and not trained
-    backbone = create_backbone(
-        model.backbone,
-        pretrained=pretrained,
-        mean=plain(model.mean),
-        std=plain(model.std),
-        options=plain(model.options),
-    )
-    if model.weights is not None and not trained:
-        console.print(f"  {model.weights}: {load_weights(backbone, model.weights)}")
-    net = FishNet(
-        backbone,
-        classes=classes,
-        head=model.head,
-        dropout=model.dropout,
-        metadata=model.metadata,
-        known_hw=torch.from_numpy(sizes.known_standardized()),
-        predict_box=model.predict_box,
-    )
-    _check_input(net, image_hw, name=model.backbone)
+    backbone = _backbone(model, console=console, trained=trained)
+    try:
+        net = FishNet(
+            backbone,
+            classes=classes,
+            head=model.head,
+            head_options=plain(model.head_options),
+            dropout=model.dropout,
+            metadata=model.metadata,
+            known_hw=torch.from_numpy(sizes.known_standardized()),
+            predict_box=model.predict_box,
+        )
+        if model.backbone != IMPORTED:
+            _check_input(net, image_hw, name=model.backbone)
+    except ValueError as error:
+        raise InputError(str(error)) from error
     return net
 
 
-def create_datamodule(config: DictConfig, material: Material, folds: pd.DataFrame, *, fold: int) -> FisheriesDataModule:
-    """Divide the material into the fold's two sides and feed them."""
+def _backbone(model: DictConfig, *, console: Console, trained: bool) -> Backbone | ImportedFeatures:
+    if model.backbone == IMPORTED:
+        return ImportedFeatures(**plain(model.options))
+    backbone = create_backbone(
+        model.backbone,
+        pretrained=model.pretrained and model.weights is None and not trained,
+        mean=plain(model.mean),
+        std=plain(model.std),
+        options=plain(model.options),
+        stride=model.stride,
+        pool="avg" if model.head in MAP_HEADS else model.pool,  # or layers would stay that such a head has no use for
+    )
+    if model.weights is not None and not trained:
+        console.print(f"  {model.weights}: {load_weights(backbone.network, model.weights)}")
+    return backbone
+
+
+def frozen_features(config: DictConfig, net: FishNet, material: Material, *, console: Console) -> FeatureStore | None:
+    """Return what is fed in place of photographs, computing what is not stored yet; None if the network sees these.
+
+    That are features made elsewhere, or what a frozen backbone makes of views that do not change from epoch to epoch.
+
+    Raises:
+        InputError: as `frozen_store`.
+    """
+    names = view_names(config)
+    if material.features is not None or not names:
+        return material.features
+    model, image_hw = config.model, image_hw_of(config)
+    images = material.manifest[material.manifest["status"] == OK]
+    augmented = train_transform(image_hw=image_hw, **plain(config.transform))
+    views = [View(images, PLAIN, eval_transform(image_hw=image_hw))]
+    views += [View(usable_images(images), name, augmented) for name in names if name != PLAIN]
+    about = {key: plain(model[key]) for key in ("backbone", "options", "mean", "std", "stride", "pool")}
+    return frozen_store(
+        net,
+        views,
+        about={**about, "takes": "map" if model.head in MAP_HEADS else "features", "image_hw": list(image_hw)},
+        base=Path(config.tables_dir),
+        device=_device(config),
+        batch_size=config.data.batch_size,
+        workers=config.data.workers,
+        console=console,
+    )
+
+
+def view_names(config: DictConfig) -> list[str]:
+    """Return the names of the views that the frozen backbone's features are stored of; [] if it sees new ones each epoch.
+
+    With `model.views` these are as many augmented views; without it the plain one, if the transform leaves nothing to
+    chance. A name holds what the transform does, so that others are not taken for it.
+    """
+    model, transform = config.model, plain(config.transform)
+    random = any(transform.values())
+    if not model.backbone_frozen or (random and model.views is None):
+        return []
+    if not random:
+        return [PLAIN]
+    digest = hashlib.sha256(json.dumps(transform, sort_keys=True).encode()).hexdigest()[:8]
+    return [f"{digest}-{config.seed}-{number}" for number in range(model.views)]
+
+
+def create_datamodule(
+    config: DictConfig, material: Material, folds: pd.DataFrame, *, fold: int, store: FeatureStore | None = None
+) -> FisheriesDataModule:
+    """Divide the material into the fold's two sides and feed them: from a store if there is one."""
     return FisheriesDataModule(
         train=material.manifest.loc[train_ids(folds, fold)],
         val=material.manifest.loc[val_ids(folds, fold)],
@@ -244,35 +260,66 @@ def create_datamodule(config: DictConfig, material: Material, folds: pd.DataFram
         workers=config.data.workers,
         seed=config.seed,
         balanced=config.data.balanced,
+        store=store,
+        views=view_names(config) if material.features is None and store is not None else [PLAIN],
     )
 
 
 def create_module(
     config: DictConfig, net: FishNet, datamodule: FisheriesDataModule, *, provenance: Mapping[str, str]
 ) -> FishModule:
-    """Put loss, optimizer and schedule around a network."""
+    """Put loss, optimizer and schedule around a network.
+
+    Raises:
+        InputError: a phase opens more groups of layers than the network has.
+    """
     loss = FishLoss(
         class_weights=_class_weights(config.loss.class_weights, datamodule),
         label_smoothing=config.loss.label_smoothing,
         box_weight=config.loss.box_weight,
         box_unit_px=config.loss.box_unit_px,
     )
-    optimizer = config.optimizer
-    return FishModule(
-        net,
-        loss,
-        optimizer=partial(
-            create_optimizer_v2,
+    optimizer, phases, lr_decay = config.optimizer, run_phases(config), config.finetune.lr_decay
+    check_phases(phases, groups=len(net.depth_groups()))
+
+    def create_optimizer(net: nn.Module) -> Optimizer:
+        return create_optimizer_v2(
+            net if opens_all(phases) and lr_decay == 1 else parameter_groups(net, weight_decay=optimizer.weight_decay),
             opt=optimizer.name,
             lr=optimizer.lr,
             weight_decay=optimizer.weight_decay,
             momentum=optimizer.momentum,
-        ),
+        )
+
+    return FishModule(
+        net,
+        loss,
+        optimizer=create_optimizer,
         schedule=lambda opt, steps: create_schedule(
-            opt, name=config.schedule.name, warmup=config.schedule.warmup, total_steps=steps
+            opt,
+            name=config.schedule.name,
+            warmup=config.schedule.warmup,
+            total_steps=steps,
+            phases=phases,
+            lr_decay=lr_decay,
         ),
         provenance=provenance,
+        mix=Mixing(mixup=config.mix.mixup, cutmix=config.mix.cutmix),
     )
+
+
+def run_phases(config: DictConfig) -> list[Phase]:
+    """Return the phases of a run; where the backbone is frozen they open the head only.
+
+    A search for the learning rate has the first phase only.
+
+    Raises:
+        InputError: the phases do not fit the epochs, see `plan_phases`.
+    """
+    parts = plain(config.finetune.phases)
+    if config.model.backbone_frozen:
+        parts = [{**part, "open": 1} for part in parts]
+    return plan_phases(parts[:1] if config.find_lr else parts, max_epochs=config.trainer.max_epochs)
 
 
 def create_trainer(config: DictConfig, folder: Path, *, run_name: str, console: Console) -> pl.Trainer:
@@ -287,11 +334,14 @@ def create_trainer(config: DictConfig, folder: Path, *, run_name: str, console: 
     arguments |= choose_devices(gpus, accelerator=arguments["accelerator"], devices=arguments["devices"])
     bar = arguments.pop("enable_progress_bar")
     plugins = arguments.pop("plugins") or []
-    callbacks: list[Callback] = [StepSeed(config.seed), FiniteLoss()]
-    if not arguments["fast_dev_run"]:
-        callbacks.append(EpochTable(folder / EPOCHS, console=console))
+    callbacks = _learning(config)
+    arguments["logger"] = False
+    if config.find_lr:
+        arguments |= LR_FINDER
+    elif not arguments["fast_dev_run"]:
+        callbacks.append(EpochTable(folder / EPOCHS, console=console, phases=run_phases(config)))
         callbacks += checkpoints(folder, monitor=arguments["limit_val_batches"] != 0)
-        logger = create_logger(**plain(config.logger), folder=folder, run_name=run_name, console=console)
+        arguments["logger"] = create_logger(**plain(config.logger), folder=folder, run_name=run_name, console=console)
     bar = console.is_terminal if bar is None else bar
     if bar:
         callbacks.append(RichProgressBar(leave=False))
@@ -301,12 +351,22 @@ def create_trainer(config: DictConfig, folder: Path, *, run_name: str, console: 
             plugins=[WholeCheckpoints(), *(plugins if isinstance(plugins, list) else [plugins])],
             enable_progress_bar=bar,
             callbacks=callbacks,
-            logger=False if arguments["fast_dev_run"] else logger,
             default_root_dir=folder,
             use_distributed_sampler=False,  # ours gives each process its own share, the same whatever their number
         )
     except (MisconfigurationException, TypeError, ValueError) as error:
         raise InputError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def _learning(config: DictConfig) -> list[Callback]:
+    """Return what takes part in each step."""
+    phases, frozen_batch_norm = run_phases(config), config.finetune.batch_norm == "frozen"
+    callbacks: list[Callback] = [StepSeed(config.seed)]
+    if frozen_batch_norm or not opens_all(phases):
+        callbacks.append(OpenGroups(phases, frozen_batch_norm=frozen_batch_norm))
+    if config.find_lr:  # goes on until the loss is no number, and keeps no weights
+        return callbacks
+    return [*callbacks, FiniteLoss(), *([AveragedWeights(config.ema)] if config.ema else [])]
 
 
 def fold_dir(run_dir: Path, fold: int) -> Path:
@@ -323,9 +383,13 @@ def load_run(run_dir: Path, *, console: Console) -> TrainedRun:
     """Rebuild the networks of a run from its configuration and checkpoints; nothing is unpickled.
 
     Raises:
-        InputError: the folder is no run, or no fold of it has been trained.
+        InputError: the folder is no run, no fold of it has been trained, or it was trained without photographs.
     """
     config = read_config(run_dir)
+    if config.model.backbone == IMPORTED:
+        raise InputError(
+            f"{run_dir}: was trained on imported features, and can't see photographs; its test.csv is all it says"
+        )
     numbers = sorted(int(path.parent.name.removeprefix("fold-")) for path in run_dir.glob("fold-*/oof.csv"))
     if not numbers:
         raise InputError(f"{run_dir}: no fold is trained to its end; go on with: python train.py resume={run_dir}")
@@ -339,6 +403,21 @@ def load_run(run_dir: Path, *, console: Console) -> TrainedRun:
         load_checkpoint(net, fold_dir(run_dir, number) / BEST)
         folds.append(TrainedFold(number, net, sizes))
     return TrainedRun(config, classes, eval_transform(image_hw=image_hw_of(config)), folds)
+
+
+def crop_rule(config: DictConfig, run_dir: Path) -> CropRule:
+    """Return how the crops that a run was trained on were cut.
+
+    Raises:
+        InputError: it was not trained on crops, or does not know how they were cut.
+    """
+    values = plain(config.data.get("crops"))
+    if values is None:
+        raise InputError(
+            f"{run_dir}: not known to be trained on crops; train on a folder that `fisheries crops` made, or on others with "
+            "data.crops={context:1.2,square:false}, as they were cut"
+        )
+    return check_rule(values, f"{run_dir}: data.crops")
 
 
 def load_checkpoint(net: FishNet, path: Path) -> None:
@@ -360,15 +439,14 @@ def resume_path(folder: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def _draw_synthetic(synth: DictConfig, *, console: Console) -> Path:
-    options = plain(synth)
-    sources = sorted(Path(synthetic.__file__).parent.glob("synthetic*.py"))
-    text = json.dumps(options, sort_keys=True).encode() + b"".join(source.read_bytes() for source in sources)
-    root = Path("data") / f"synthetic-{hashlib.sha256(text).hexdigest()[:8]}"
-    if not root.is_dir():
-        console.print(f"Drawing the embedded boats into {root}")
-        synthetic.draw_competition(root, progress=console.is_terminal, **options)
-    return root
+def _device(config: DictConfig) -> torch.device:
+    """Return the first of the devices to train on."""
+    trainer = config.trainer
+    chosen = choose_devices(plain(trainer.gpus), accelerator=trainer.accelerator, devices=plain(trainer.devices))
+    first = chosen["devices"][0] if isinstance(chosen["devices"], list) else 0
+    if chosen["accelerator"] != "cpu" and torch.cuda.is_available():
+        return torch.device("cuda", first)
+    return torch.device("mps" if chosen["accelerator"] in ("gpu", "mps") else "cpu")
 
 
 def _check_input(net: FishNet, image_hw: tuple[int, int], *, name: str) -> None:
@@ -383,11 +461,6 @@ def _check_input(net: FishNet, image_hw: tuple[int, int], *, name: str) -> None:
             f"try another size, or model.options={{img_size:[{height},{width}]}}"
         ) from error
     net.train()
-
-
-def _nearest_path(path: Path | str) -> str:
-    folder = Path(path).absolute().parent
-    return nearest(Path(path).name, [child.name for child in folder.iterdir()]) if folder.is_dir() else ""
 
 
 def _class_weights(kind: str, datamodule: FisheriesDataModule) -> torch.Tensor | None:
@@ -418,6 +491,8 @@ def _quieten() -> None:
     for message in (
         ".*does not have many workers.*",
         ".*GPU available but not used.*",
+        ".*in eval mode at the start of training.*",
+        r".*module\(s\) in eval mode at the start of training.*",
         ".*is smaller than the logging interval.*",
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*find_unused_parameters=True.*",

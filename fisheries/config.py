@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from fisheries.schema import InputError, write_atomic
 
 CONFIG = "config.yaml"
 AUTO = "auto"  # as split.folds: the most that lack no class on either side
+IMPORTED = "imported"  # as model.backbone: features made elsewhere
+CLASS_MAP_HEADS = ("fcn", "inception")
+MAP_HEADS = ("dense_map", *CLASS_MAP_HEADS)  # take the feature map as it is
 
 
 def check_config(config: DictConfig) -> None:
@@ -25,7 +29,8 @@ def check_config(config: DictConfig) -> None:
     """
     if OmegaConf.is_missing(config.data, "root"):
         raise InputError("data.root is missing: give data.root=DIR, the folder with train/ and test_stg1/ in it")
-    problems = [*_choices(config), *_ranges(config), *_kinds(config)]
+    problems = [*_choices(config), *_ranges(config), *_kinds(config), *_network(config.model)]
+    problems += [*_frozen(config), *_phase_problems(config)]
     if problems:
         raise InputError("; ".join(problems))
 
@@ -59,9 +64,11 @@ def plain(node: Any) -> Any:
 def _choices(config: DictConfig) -> list[str]:
     choices: dict[str, Sequence[str]] = {
         "split.name": SPLITS,
-        "model.head": ("linear", "dense"),
+        "model.head": ("linear", "dense", *MAP_HEADS),
+        "model.pool": ("own", "avg", "max", "avgmax"),
         "model.metadata": ("none", "standardized", "onehot"),
         "schedule.name": ("constant", "cosine"),
+        "finetune.batch_norm": ("train", "frozen"),
         "loss.class_weights": ("none", "balanced"),
         "logger.name": ("csv", "wandb", "none"),
         "optimizer.name": [str(name) for name in list_optimizers()],
@@ -78,7 +85,7 @@ def _choices(config: DictConfig) -> list[str]:
 
 def _kinds(config: DictConfig) -> list[str]:
     problems = []
-    for key in ("model.pretrained", "model.predict_box", "data.balanced", "logger.offline"):
+    for key in ("model.pretrained", "model.predict_box", "data.balanced", "logger.offline", "find_lr"):
         value = OmegaConf.select(config, key, default=False)
         if not isinstance(value, bool):
             problems.append(f"{key}={value!r}: expected true or false")
@@ -92,6 +99,55 @@ def _kinds(config: DictConfig) -> list[str]:
     return problems
 
 
+def _frozen(config: DictConfig) -> list[str]:
+    model, problems = config.model, []
+    views, random = model.views, any(plain(config.transform).values())
+    if not isinstance(model.backbone_frozen, bool):
+        return [f"model.backbone_frozen={model.backbone_frozen!r}: expected true or false"]
+    if views is not None and (isinstance(views, bool) or not isinstance(views, int) or not 1 <= views <= 1000):
+        problems.append(f"model.views={views!r}: expected a whole number from 1 to 1000, or null")
+    elif views is not None and not (model.backbone_frozen and random and model.backbone != IMPORTED):
+        problems.append(
+            f"model.views={views}: are augmented views that a frozen backbone sees once; needs model.backbone_frozen=true and "
+            "a transform that leaves something to chance"
+        )
+    elif views is not None and model.predict_box:
+        problems.append(
+            "model.predict_box=true: boxes would not follow model.views; give transform=none model.views=null"
+        )
+    is_stored = model.backbone_frozen and (views is not None or not random or model.backbone == IMPORTED)
+    if is_stored and config.mix.cutmix:
+        problems.append(
+            f"mix.cutmix={config.mix.cutmix!r}: stored features have no pixels to cut; give mix.cutmix=0, or mix.mixup instead"
+        )
+    if model.backbone == IMPORTED and (not model.backbone_frozen or model.head in MAP_HEADS or model.predict_box):
+        problems.append(
+            "model=imported trains a head on features: model.backbone_frozen=true model.head=linear or dense model.predict_box=false"
+        )
+    return problems
+
+
+def _network(model: DictConfig) -> list[str]:
+    problems, stride = [], model.stride
+    if stride is not None and (isinstance(stride, bool) or not isinstance(stride, int) or stride < 1):
+        problems.append(f"model.stride={stride!r}: expected a whole number such as 16, or null for the whole network")
+    if model.head_options is not None and not isinstance(model.head_options, DictConfig):
+        problems.append(
+            f"model.head_options={plain(model.head_options)!r}: expected {{name:value}}, such as {{width:64}}"
+        )
+    if model.head in MAP_HEADS and model.pool != "own":
+        problems.append(
+            f"model.pool={model.pool!r}: model.head={model.head} takes the feature map as it is; leave it own"
+        )
+    if model.head not in MAP_HEADS and stride is not None and model.pool == "own":
+        problems.append(f"model.stride={stride} cuts the network's own pooling off: model.pool=avg, max or avgmax")
+    if model.head in CLASS_MAP_HEADS and (model.metadata != "none" or model.predict_box):
+        problems.append(
+            f"model.head={model.head} gives class maps only: model.metadata=none and model.predict_box=false, or another head"
+        )
+    return problems
+
+
 def _ranges(config: DictConfig) -> list[str]:
     ranges: dict[str, tuple[float, float, type]] = {
         "seed": (0, 2**32 - 1, int),
@@ -102,9 +158,13 @@ def _ranges(config: DictConfig) -> list[str]:
         "optimizer.lr": (1e-12, 100, float),
         "optimizer.weight_decay": (0, 10, float),
         "schedule.warmup": (0, 1, float),
+        "finetune.lr_decay": (1e-3, 1, float),
+        "ema": (0, 0.99999, float),
         "loss.label_smoothing": (0, 0.99, float),
         "loss.box_weight": (0, 1e6, float),
         "loss.box_unit_px": (1e-6, 1e6, float),
+        "mix.mixup": (0, 100, float),
+        "mix.cutmix": (0, 100, float),
         **{f"transform.{name}": (0, 180 if name.endswith("_deg") else 1, float) for name in config.transform},
         "transform.hue": (0, 0.5, float),
     }
@@ -146,3 +206,30 @@ def _fold_problems(config: DictConfig) -> list[str]:
             f"split.file={config.split.file!r} with split={config.split.name}: give split=file split.file=FILE.csv"
         )
     return problems
+
+
+def _phase_problems(config: DictConfig) -> list[str]:
+    phases = plain(config.finetune.phases)
+    if not isinstance(phases, list) or not phases:
+        return [f"finetune.phases={phases!r}: expected a list such as [{{share:1,open:all,lr:1}}]"]
+    problems = [
+        f"finetune.phases: {phase!r} is none; expected {{share:S,open:N,lr:F}}, S and F above 0, N groups of layers from "
+        "the head (1) backwards, or all"
+        for phase in phases
+        if not _is_phase(phase)
+    ]
+    if len(phases) > 1 and config.model.backbone_frozen:
+        problems.append("model.backbone_frozen=true with phases that would open the backbone: give finetune=none")
+    if len(phases) > 1 and config.trainer.max_steps not in (None, -1):
+        problems.append(f"trainer.max_steps={config.trainer.max_steps}: phases are counted in epochs; leave it -1")
+    if config.find_lr and config.trainer.fast_dev_run:
+        problems.append("find_lr=true with trainer.fast_dev_run: give one of them")
+    return problems
+
+
+def _is_phase(phase: Any) -> bool:
+    if not isinstance(phase, dict) or set(phase) != {"share", "open", "lr"}:
+        return False
+    share, opened, lr = phase["share"], phase["open"], phase["lr"]
+    numbers = all(isinstance(n, int | float) and not isinstance(n, bool) and 0 < n < math.inf for n in (share, lr))
+    return numbers and (opened == "all" or (type(opened) is int and opened >= 1))

@@ -39,6 +39,16 @@ def launch() -> None:
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_job)()
 
 
+def transform_choices() -> dict[str, dict[str, float]]:
+    """Return every choice of the group `transform` with all of its values; those that change the least first."""
+    from hydra import compose, initialize_config_dir
+
+    names = sorted(path.stem for path in (conf_dir() / "transform").glob("*.yaml"))
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        choices = {name: dict(compose("config", overrides=[f"transform={name}"]).transform) for name in names}
+    return dict(sorted(choices.items(), key=lambda choice: sum(value != 0 for value in choice[1].values())))
+
+
 def _job(config: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
 
@@ -60,6 +70,8 @@ def _job(config: DictConfig) -> None:
             save_config(config, run_dir)
         elif multirun and process_count(config) > 1:
             raise InputError("a multirun trains on one GPU at a time: give trainer.gpus=1, or run its jobs one by one")
+        else:
+            config.overrides = list(state.overrides.task)
         run(config, run_dir, name=name, console=console)
         (run_dir / _ERROR).unlink(missing_ok=True)
     except (KeyboardInterrupt, SystemExit):

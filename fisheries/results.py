@@ -7,7 +7,6 @@ import io
 import json
 import platform
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -20,7 +19,7 @@ from rich.console import Console
 from fisheries.analysis.plots import plot_curves
 from fisheries.analysis.report import write_report
 from fisheries.analysis.score_view import class_view, part_view
-from fisheries.compose import Material, fold_dir
+from fisheries.compose import fold_dir
 from fisheries.data.splits import train_ids, usable_images
 from fisheries.inference.evaluation import Forecast, averaging_gain, boats_of, forecast, score_rows
 from fisheries.inference.predict import mean_predictions
@@ -34,6 +33,7 @@ from fisheries.inference.scoring import (
     score_submission,
 )
 from fisheries.inference.submission import write_submission, write_submission_notes
+from fisheries.material import Material
 from fisheries.schema import (
     BOXES,
     OK,
@@ -72,7 +72,7 @@ def finish(
     record: dict[str, Any] = {
         "name": name,
         "git_commit": git_commit(),
-        "command": sys.argv,
+        "command": ["train.py", *config.overrides],
         "seconds": round(seconds, 1),
     }
     record |= {"folds": table_hash(folds), "manifest": material_hash(material.manifest), "versions": _versions()}

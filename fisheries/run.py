@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -17,17 +19,21 @@ from rich.console import Console
 from rich.progress import track
 
 from fisheries import compose
-from fisheries.compose import Material, fold_dir, fold_numbers
-from fisheries.config import check_config, read_config, save_config
+from fisheries.compose import fold_dir, fold_numbers
+from fisheries.config import check_config, save_config
 from fisheries.data.datamodule import FisheriesDataModule
-from fisheries.data.splits import check_folds, holdout_ids, missing_classes, seen_ids, usable_images
+from fisheries.data.metadata import fit_sizes
+from fisheries.data.splits import check_folds, holdout_ids, missing_classes, seen_ids, train_ids, usable_images
 from fisheries.inference.predict import box_table, predict, with_prior
 from fisheries.inference.scoring import class_frequencies
+from fisheries.material import Material, load_material, reopen_material, settle
 from fisheries.models.fishnet import FishNet
 from fisheries.results import finish, git_commit, material_hash
-from fisheries.schema import BOXES, FOLDS, MANIFEST, OK, TRAIN, read_table, table_hash, write_predictions, write_table
+from fisheries.schema import FOLDS, OK, TRAIN, read_table, table_hash, write_atomic, write_predictions, write_table
 from fisheries.training.callbacks import BEST
 from fisheries.training.loggers import close_loggers
+from fisheries.training.lr_finder import plot_lr, search_lr, suggest_lr
+from fisheries.training.module import FishModule
 
 
 def run(config: Any, run_dir: Path, *, name: str, console: Console) -> None:
@@ -47,7 +53,7 @@ def run(config: Any, run_dir: Path, *, name: str, console: Console) -> None:
     check_config(config)
     compose.check_parts(config, run_dir)
     material, folds = _tables(config, run_dir, console=console)
-    numbers = fold_numbers(config)
+    numbers = fold_numbers(config)[:1] if config.find_lr else fold_numbers(config)
     for number in numbers:
         if (fold_dir(run_dir, number) / "oof.csv").is_file():
             console.print(f"Fold {number}: already trained")
@@ -55,7 +61,7 @@ def run(config: Any, run_dir: Path, *, name: str, console: Console) -> None:
             _train_fold(config, material, folds, number, run_dir, name=name, console=console)
     if config.trainer.fast_dev_run:
         console.print("trainer.fast_dev_run: the batches went through; nothing is predicted or written")
-    elif is_main_process():
+    elif not config.find_lr and is_main_process():
         seconds = time.perf_counter() - started_s
         finish(config, material, folds, numbers, run_dir, name=name, seconds=seconds, console=console)
 
@@ -69,15 +75,12 @@ def _tables(config: Any, run_dir: Path, *, console: Console) -> tuple[Material, 
     """Return the run's tables, writing them where it is new."""
     folds_csv = run_dir / "folds.csv"
     if folds_csv.is_file():
-        stored = read_config(run_dir)
-        manifest = read_table(run_dir / "manifest.csv", MANIFEST)
-        boxes = read_table(run_dir / "boxes.csv", BOXES, unique=False)
-        material = Material(Path(stored.data.root), manifest, boxes, list(stored.data.classes))
+        material = reopen_material(run_dir)
         folds = read_table(folds_csv, FOLDS)
     else:
-        material = compose.load_material(config, console=console)
+        material = load_material(config, console=console)
         folds = compose.draw_folds(config, material)
-        compose.settle(config, material)
+        settle(config, material)
         save_config(config, run_dir)
         write_table(material.manifest, run_dir / "manifest.csv")
         write_table(material.boxes, run_dir / "boxes.csv")
@@ -115,24 +118,31 @@ def _train_fold(
 ) -> None:
     folder = fold_dir(run_dir, number)
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    data = compose.create_datamodule(config, material, folds, fold=number)
-    compose.save_sizes(data.sizes, folder)
+    sizes = fit_sizes(material.manifest.loc[train_ids(folds, number)])
+    resume_path = compose.resume_path(folder)
+    net = compose.create_net(
+        config.model,
+        classes=len(material.classes),
+        sizes=sizes,
+        image_hw=compose.image_hw_of(config),
+        console=console,
+        trained=resume_path is not None,
+    )
+    if resume_path is not None and config.model.backbone_frozen:
+        compose.load_checkpoint(net, resume_path)  # the backbone is asked before Lightning loads it
+    store = compose.frozen_features(config, net, material, console=console)
+    data = compose.create_datamodule(config, material, folds, fold=number, store=store)
     seen = len(seen_ids(folds, number))
     console.print(
         f"Fold {number}: {config.model.backbone} on {len(data.train_set)} images, {len(data.val)} held out"
         + (f", and {seen} of the boats it trains on" if seen else "")
     )
-    resume_path = compose.resume_path(folder)
-    net = compose.create_net(
-        config.model,
-        classes=len(material.classes),
-        sizes=data.sizes,
-        image_hw=compose.image_hw_of(config),
-        console=console,
-        trained=resume_path is not None,
-    )
     provenance = {"folds": table_hash(folds), "manifest": material_hash(material.manifest), "git_commit": git_commit()}
     module = compose.create_module(config, net, data, provenance=provenance)
+    if config.find_lr:
+        _find_lr(config, module, data, run_dir, name=name, console=console)
+        return
+    compose.save_sizes(sizes, folder)
     trainer = compose.create_trainer(config, folder, run_name=name, console=console)
     try:
         fit(trainer, module, data, resume_path=resume_path)
@@ -143,6 +153,27 @@ def _train_fold(
                 _predict_fold(net, data, material, folds, folder, number=number, device=device, console=console)
     finally:
         close_loggers(trainer)
+
+
+def _find_lr(
+    config: Any, module: FishModule, data: FisheriesDataModule, run_dir: Path, *, name: str, console: Console
+) -> None:
+    """Search for a learning rate, draw what was found, and say it; the network stays as it was."""
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = compose.create_trainer(config, Path(folder), run_name=name, console=console)
+        table = search_lr(
+            trainer, module, data, factor=compose.run_phases(config)[0].lr, lr_decay=config.finetune.lr_decay
+        )
+    write_atomic(run_dir / "lr_find.csv", table.to_csv(index=False).encode())
+    suggestion = suggest_lr(table)
+    picture = io.BytesIO()
+    title = f"{config.model.backbone}, {config.optimizer.name}"
+    plot_lr(table, suggestion=suggestion, title=title).savefig(picture, format="png", dpi=120)
+    write_atomic(run_dir / "lr_find.png", picture.getvalue())
+    console.print(
+        f"Learning rate: the loss falls fastest at optimizer.lr={suggestion:.1e} (now {config.optimizer.lr:.1e}); "
+        f"{run_dir / 'lr_find.png'}; nothing is trained"
+    )
 
 
 def fit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,8 @@ from torch.utils.data import DataLoader, Sampler
 
 from fisheries.batch import Batch
 from fisheries.data.dataset import EpochSampler, FishDataset, InOrder, one_hot
+from fisheries.data.encoded import EncodedDataset
+from fisheries.data.feature_store import PLAIN, FeatureStore
 from fisheries.data.metadata import SizeStatistics, fit_sizes
 from fisheries.data.transforms import Transform
 from fisheries.schema import InputError
@@ -36,6 +39,8 @@ class FisheriesDataModule(pl.LightningDataModule):
         balanced: whether each class is drawn as often as any other, with replacement.
         extra: further training rows, such as pseudo-labels: a manifest with a `weight` and, for each class, a column
             with its share of the target.
+        store: what a frozen backbone makes of all these images; then no photograph is read.
+        views: names of the training images' views in the store, taken in turn by epochs.
 
     Raises:
         InputError: no rows, an image on both sides, an unknown label, or an extra row that is held out.
@@ -55,6 +60,8 @@ class FisheriesDataModule(pl.LightningDataModule):
         seed: int,
         balanced: bool = False,
         extra: pd.DataFrame | None = None,
+        store: FeatureStore | None = None,
+        views: Sequence[str] = (PLAIN,),
     ) -> None:
         super().__init__()
         _check_apart(train, val, extra)
@@ -63,22 +70,22 @@ class FisheriesDataModule(pl.LightningDataModule):
         self.train, self.val = train, val
         self.sizes: SizeStatistics = fit_sizes(train)
         self.eval_transform = eval_transform
-        self.batch_size, self.workers, self.seed, self.balanced = batch_size, workers, seed, balanced
+        self.batch_size, self.seed, self.balanced, self.store = batch_size, seed, balanced, store
+        self.workers = (
+            workers if store is None else 0
+        )  # to fetch what is there already, a process costs more than it saves
         targets, weights = one_hot(train["label"], self.classes), np.ones(len(train), dtype=np.float32)
         if extra is not None:
             train = pd.concat([train, extra])
             targets = np.concatenate([targets, extra[self.classes].to_numpy(dtype=np.float32)])
             weights = np.concatenate([weights, extra["weight"].to_numpy(dtype=np.float32)])
         self.class_counts = targets.sum(axis=0)  # (C,)
-        self.train_set = FishDataset(
-            train,
-            targets=targets,
-            weights=weights,
-            boxes=boxes,
-            sizes=self.sizes,
-            transform=train_transform,
-            seed=seed,
-        )
+        rows = _Rows(targets=targets, weights=weights, boxes=boxes, sizes=self.sizes)
+        self.train_set: FishDataset | EncodedDataset
+        if store is None:
+            self.train_set = FishDataset(train, **rows, transform=train_transform, seed=seed)
+        else:
+            self.train_set = EncodedDataset(train, **rows, store=store, views=views)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the training batches; the order and views of an epoch depend on the seed and its number alone."""
@@ -111,6 +118,7 @@ class FisheriesDataModule(pl.LightningDataModule):
             transform=self.eval_transform,
             batch_size=self.batch_size,
             workers=self.workers,
+            store=self.store,
         )
 
     def _chances(self) -> NDArray[np.float64]:
@@ -127,27 +135,46 @@ def predict_loader(
     transform: Transform,
     batch_size: int,
     workers: int,
+    store: FeatureStore | None = None,
 ) -> DataLoader[Batch]:
-    """Return batches of rows of a manifest, each once and in order; a row with the label "" has the target 0."""
-    dataset = FishDataset(
-        images,
-        targets=one_hot(images["label"], classes),
-        weights=np.ones(len(images), dtype=np.float32),
-        boxes=boxes,
-        sizes=sizes,
-        transform=transform,
-        seed=0,  # such a transform leaves nothing to chance
-    )
+    """Return batches of rows of a manifest, each once and in order; a row with the label "" has the target 0.
+
+    With a `store` they hold what is there of each image's plain view, and no photograph is read.
+    """
+    weights = np.ones(len(images), dtype=np.float32)
+    rows = _Rows(targets=one_hot(images["label"], classes), weights=weights, boxes=boxes, sizes=sizes)
+    if store is not None:
+        return _loader(
+            EncodedDataset(images, **rows, store=store), InOrder(len(images)), batch_size=batch_size, workers=0
+        )
+    dataset = FishDataset(images, **rows, transform=transform, seed=0)  # such a transform leaves nothing to chance
     return _loader(dataset, InOrder(len(images)), batch_size=batch_size, workers=workers)
 
 
+class _Rows(TypedDict):
+    targets: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    boxes: pd.DataFrame
+    sizes: SizeStatistics
+
+
+def _whole(batch: Any) -> Any:
+    return batch
+
+
 def _loader(
-    dataset: FishDataset, sampler: Sampler[tuple[int, int]], *, batch_size: int, workers: int, drop_last: bool = False
+    dataset: FishDataset | EncodedDataset,
+    sampler: Sampler[tuple[int, int]],
+    *,
+    batch_size: int,
+    workers: int,
+    drop_last: bool = False,
 ) -> DataLoader[Batch]:
     return DataLoader(
         dataset,  # type: ignore[arg-type]
         batch_size=batch_size,
         sampler=sampler,
+        collate_fn=_whole if isinstance(dataset, EncodedDataset) else None,
         num_workers=workers,
         drop_last=drop_last,
         persistent_workers=workers > 0,

@@ -12,17 +12,20 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
 from fisheries.boxes import xywh_px_to_xyxy, xyxy_to_cxcywh
+from fisheries.data.cropping import REGION, read_crop
 from fisheries.data.images import read_image
 from fisheries.data.metadata import SizeStatistics
 from fisheries.data.transforms import Transform
 from fisheries.schema import InputError, largest_boxes, nearest
+
+Key = tuple[int, int] | int
 
 
 class FishDataset(Dataset[dict[str, Any]]):
     """Samples of a `Batch`, without its first dimension.
 
     Args:
-        images: rows of a manifest, indexed by `image_id`.
+        images: rows of a manifest, indexed by `image_id`; of crops, such as `crop_table` returns, only these are read.
         targets: (N, C) distribution of each row, zeros where the class is not known.
         weights: (N,) of each row in the loss.
         boxes: a box table; the largest usable box of an image is its box.
@@ -45,22 +48,23 @@ class FishDataset(Dataset[dict[str, Any]]):
         hw = images[["height", "width"]].to_numpy(dtype=np.float64)
         self.image_ids = images.index.tolist()
         self.paths = images["path"].tolist()
+        self.regions = images[list(REGION)].to_numpy(dtype=np.int64) if REGION[0] in images else None  # (N, 4)
         self.targets = targets
         self.weights = weights
         self.image_hw = sizes.standardize(hw)
-        self.boxes_xyxy = xywh_px_to_xyxy(_boxes_xywh_px(boxes, images.index), hw)  # (N, 4), NaN without a box
+        self.boxes_xyxy = xywh_px_to_xyxy(boxes_xywh_px(boxes, images.index), hw)  # (N, 4), NaN without a box
         self.transform = transform
         self.seed = seed
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, key: tuple[int, int] | int) -> dict[str, Any]:
+    def __getitem__(self, key: Key) -> dict[str, Any]:
         """Return the sample at `key` = (epoch, position)."""
-        epoch, position = key if isinstance(key, tuple) else (0, key)  # trainer.overfit_batches brings its own sampler
+        epoch, position = epoch_and_position(key)
         box = self.boxes_xyxy[position]
         view = self.transform(
-            read_image(self.paths[position]),
+            self._read(position),
             None if np.isnan(box).any() else box,
             int(np.random.SeedSequence([self.seed, epoch, position]).generate_state(1)[0]),
         )
@@ -74,6 +78,10 @@ class FishDataset(Dataset[dict[str, Any]]):
             "has_box": torch.tensor(float(has_box)),
             "image_id": self.image_ids[position],
         }
+
+    def _read(self, position: int) -> NDArray[np.uint8]:
+        path = self.paths[position]
+        return read_image(path) if self.regions is None else read_crop(path, self.regions[position])
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -137,6 +145,11 @@ class InOrder(Sampler[tuple[int, int]]):
         return iter([(0, position) for position in range(self.size)])
 
 
+def epoch_and_position(key: Key) -> tuple[int, int]:
+    """Return what a sampler's key says; trainer.overfit_batches brings a sampler of its own, without epochs."""
+    return key if isinstance(key, tuple) else (0, key)
+
+
 def one_hot(labels: pd.Series, classes: Sequence[str]) -> NDArray[np.float32]:
     """Return the targets (N, C) of class names; "" gives zeros.
 
@@ -152,7 +165,8 @@ def one_hot(labels: pd.Series, classes: Sequence[str]) -> NDArray[np.float32]:
     return (labels.to_numpy()[:, None] == np.array(classes, dtype=object)[None]).astype(np.float32)
 
 
-def _boxes_xywh_px(boxes: pd.DataFrame, image_ids: pd.Index) -> NDArray[np.float64]:
+def boxes_xywh_px(boxes: pd.DataFrame, image_ids: pd.Index) -> NDArray[np.float64]:
+    """Return the largest usable box (N, 4) of each image in frame pixels, NaN where there is none."""
     # an image without a box is the rule here, not a mistake, so this join may leave gaps
     return (
         largest_boxes(boxes).reindex(image_ids)[["left", "top", "box_width", "box_height"]].to_numpy(dtype=np.float64)

@@ -31,12 +31,29 @@ def find_nights(manifest: pd.DataFrame, thumbnails: NDArray[np.uint8]) -> pd.Ser
     Returns:
         "is_night", in the manifest's order; False where the status is not "ok".
     """
-    height, width = _BLOCKS_HW
-    blocks = np.zeros((len(thumbnails), height * width, 3))
+    blocks = np.zeros((len(thumbnails), _BLOCKS_HW[0] * _BLOCKS_HW[1], 3))
     for block, thumbnail in zip(blocks, thumbnails, strict=True):
-        block[:] = cv2.resize(thumbnail, (width, height), interpolation=cv2.INTER_AREA).reshape(-1, 3)
-    is_night = _has_one_tint(blocks) | _is_green(blocks) | _is_dark_away(blocks)
-    return pd.Series(is_night & (manifest["status"] == OK).to_numpy(), manifest.index, name="is_night")
+        block[:] = _blocks(thumbnail)
+    is_night = _are_nights(blocks) & (manifest["status"] == OK).to_numpy()
+    return pd.Series(is_night, manifest.index, name="is_night")
+
+
+def looks_like_night(image: NDArray[np.uint8]) -> bool:
+    """Say of one photograph (H, W, 3) RGB, as `find_nights`, whether nothing but a lamp lights it."""
+    return bool(_are_nights(_blocks(image)[None])[0])
+
+
+def _blocks(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the means (B, 3) of the picture's blocks."""
+    height, width = _BLOCKS_HW
+    means = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(means, np.uint8).reshape(-1, 3)
+
+
+def _are_nights(blocks: NDArray[np.float64] | NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Say of each of N pictures' blocks (N, B, 3)."""
+    blocks = blocks.astype(np.float64)
+    return _has_one_tint(blocks) | _is_green(blocks) | _is_dark_away(blocks)
 
 
 def _has_one_tint(blocks: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -11,9 +11,14 @@ from numpy.typing import NDArray
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import asks the network for news
 import albumentations as A  # noqa: N812
+from albumentations.augmentations.geometric.functional import bboxes_affine
+
+from fisheries.data.night_view import night_view
 
 # Less of the box than this left in the picture, and it no longer says where the fish is.
 MIN_VISIBLE = 0.3
+# of the training transform's values these are probabilities; the others are amounts
+PROBABILITIES = frozenset({"hflip", "vflip", "night", "gray", "blur", "noise", "jpeg", "erase"})
 
 
 class View(NamedTuple):
@@ -45,10 +50,35 @@ class Transform:
         self.compose.set_random_seed(seed)
         given = [] if box_xyxy is None else [box_xyxy.tolist()]
         result = self.compose(image=image, bboxes=given, row=[0] * len(given))
-        boxes_xyxy = np.asarray(result["bboxes"], dtype=np.float64).reshape(-1, 4)
-        # a border filled with the picture's mirror image shows parts of the fish again, each with a box
-        areas = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(axis=1)
-        return View(result["image"], boxes_xyxy[areas.argmax()] if len(areas) else None)
+        boxes = result["bboxes"]
+        return View(result["image"], np.asarray(boxes[0], dtype=np.float64) if len(boxes) else None)
+
+
+class Affine(A.Affine):  # type: ignore[misc]
+    """Turn, scale, move and slant, filling the border with the picture's mirror image.
+
+    albumentations gives each mirror image of a box as a box, and takes a sixth of the feed's time for it. Here the box
+    stays with the fish.
+    """
+
+    def apply_to_bboxes(
+        self,
+        bboxes: NDArray[np.float64],
+        bbox_matrix: NDArray[np.float64],
+        output_shape: tuple[int, int],
+        **params: Any,
+    ) -> NDArray[np.float64]:
+        """Move boxes (N, 4 or more) as if nothing filled the border."""
+        hw = params["shape"][:2]
+        return bboxes_affine(bboxes, bbox_matrix, self.rotate_method, hw, cv2.BORDER_CONSTANT, output_shape)
+
+
+class NightView(A.ImageOnlyTransform):  # type: ignore[misc]
+    """Show a photograph as by night, see `night_view`."""
+
+    def apply(self, img: NDArray[np.uint8], **params: Any) -> NDArray[np.uint8]:
+        """Return the view (H, W, 3) of a photograph (H, W, 3)."""
+        return night_view(img, self.random_generator)
 
 
 def eval_transform(*, image_hw: tuple[int, int]) -> Transform:
@@ -65,6 +95,7 @@ def train_transform(
     zoom: float = 0.0,
     shift: float = 0.0,
     shear_deg: float = 0.0,
+    night: float = 0.0,
     brightness: float = 0.0,
     contrast: float = 0.0,
     saturation: float = 0.0,
@@ -72,6 +103,7 @@ def train_transform(
     gray: float = 0.0,
     blur: float = 0.0,
     noise: float = 0.0,
+    jpeg: float = 0.0,
     erase: float = 0.0,
 ) -> Transform:
     """Shrink, then change the photograph at random; 0 switches a change off.
@@ -84,23 +116,27 @@ def train_transform(
         zoom: 0.2 scales by 0.8 to 1.2.
         shift: largest move to any side, as a share of the picture.
         shear_deg: largest slant.
+        night: probability that a photograph by day becomes one by night.
         brightness: 0.3 scales by 0.7 to 1.3.
         contrast: likewise.
         saturation: likewise.
         hue: largest change, as a share of the color circle; at most 0.5.
         gray: probability of a picture without color.
-        blur: probability of a soft picture.
+        blur: probability of a soft picture, out of focus or shaken.
         noise: probability of a grainy picture.
+        jpeg: probability of the blocks of a strongly compressed one.
         erase: probability of up to six dark patches over the picture.
     """
     steps: list[A.BasicTransform] = [_resize(image_hw)]
+    if night:
+        steps.append(NightView(p=night))  # while the colors still tell whether it is night already
     if hflip:
         steps.append(A.HorizontalFlip(p=hflip))
     if vflip:
         steps.append(A.VerticalFlip(p=vflip))
     if rotate_deg or zoom or shift or shear_deg:
         steps.append(
-            A.Affine(
+            Affine(
                 rotate=(-rotate_deg, rotate_deg),
                 scale=(1 - zoom, 1 + zoom),
                 keep_ratio=True,  # a fish's shape tells its species
@@ -115,9 +151,11 @@ def train_transform(
     if gray:
         steps.append(A.ToGray(p=gray))
     if blur:
-        steps.append(A.GaussianBlur(blur_limit=(3, 5), p=blur))
+        steps.append(A.OneOf([A.GaussianBlur(blur_limit=(3, 5)), A.MotionBlur(blur_limit=(3, 7))], p=blur))
     if noise:
         steps.append(A.GaussNoise(std_range=(0.01, 0.06), p=noise))
+    if jpeg:
+        steps.append(A.ImageCompression(quality_range=(30, 80), p=jpeg))
     if erase:
         steps.append(
             A.CoarseDropout(

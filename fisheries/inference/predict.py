@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from fisheries.batch import Batch
+from fisheries.batch import Batch, run_net
 from fisheries.boxes import clip_xywh_px, cxcywh_to_xywh_px
 from fisheries.inference.scoring import constant_predictions
 from fisheries.schema import KEY
@@ -38,7 +38,7 @@ def predict(net: nn.Module, batches: Iterable[Batch], *, classes: Sequence[str],
     image_ids: list[str] = []
     rows, boxes = [np.empty((0, len(classes)))], []
     for batch in batches:
-        outputs = net(batch["image"].to(device, non_blocking=True), batch["image_hw"].to(device))
+        outputs = run_net(net, batch, device)
         image_ids += batch["image_id"]
         # in float64 a confident answer keeps its small probabilities, and rows sum to 1
         rows.append(outputs["logits"].double().softmax(dim=1).cpu().numpy())
@@ -58,7 +58,7 @@ def extract_features(net: nn.Module, batches: Iterable[Batch], *, device: torch.
     image_ids: list[str] = []
     rows = []
     for batch in batches:
-        rows.append(net(batch["image"].to(device), batch["image_hw"].to(device))["features"].cpu().numpy())
+        rows.append(run_net(net, batch, device)["features"].cpu().numpy())
         image_ids += batch["image_id"]
     return pd.DataFrame(np.concatenate(rows), index=pd.Index(image_ids, name=KEY))
 

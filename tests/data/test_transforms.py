@@ -9,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fisheries.data.transforms import MIN_VISIBLE, eval_transform, train_transform
+from fisheries.data.transforms import MIN_VISIBLE, PROBABILITIES, eval_transform, train_transform
 
 EVERYTHING = {
     "hflip": 0.5, "vflip": 0.5, "rotate_deg": 180, "zoom": 0.2, "shift": 0.1, "shear_deg": 8, "brightness": 0.3,
     "contrast": 0.3, "saturation": 0.3, "hue": 0.05, "gray": 0.2, "blur": 0.3, "noise": 0.3, "erase": 0.3,
+    "night": 0.3, "jpeg": 0.3,
 }  # fmt: skip
+MOVES = {"hflip": 1.0, "vflip": 1.0, "rotate_deg": 180, "zoom": 0.3, "shift": 0.3, "shear_deg": 20, "erase": 1.0}
 
 
 def frame_with_a_fish(box_xyxy: np.ndarray, *, height: int = 90, width: int = 160) -> np.ndarray:
@@ -61,16 +63,51 @@ def test_a_box_moves_with_its_fish(seed: int):
     np.testing.assert_allclose(view.box_xyxy, bounds_of_white(view.image), atol=0.02)
 
 
-def test_a_turned_box_holds_the_whole_fish_and_not_a_mirror_image_at_the_border():
-    box = np.array([0.44, 0.42, 0.55, 0.55])
-    area = np.prod(box[2:] - box[:2])
-    transform = train_transform(image_hw=(90, 160), rotate_deg=180, zoom=0.25)
-    for seed in range(30):
-        view = transform(frame_with_a_fish(box), box, seed)
-        left, top, right, bottom = (view.box_xyxy * [160, 90, 160, 90]).round().astype(int)
-        inside = (view.image[top:bottom, left:right].max(axis=2) > 127).mean()
-        assert inside > 0.35
-        assert np.prod(view.box_xyxy[2:] - view.box_xyxy[:2]) > 0.5 * area
+def boxes_xyxy() -> st.SearchStrategy[np.ndarray]:
+    """Boxes of 16 to 80 by 9 to 45 pixels of a frame of 90 x 160, on its grid."""
+    sides = st.tuples(st.integers(16, 80), st.integers(9, 45))
+    corner = st.tuples(st.floats(0, 1), st.floats(0, 1))
+    return st.tuples(sides, corner).map(lambda drawn: _box(*drawn))
+
+
+def _box(sides_px: tuple[int, int], corner: tuple[float, float]) -> np.ndarray:
+    left, top = round(corner[0] * (160 - sides_px[0])), round(corner[1] * (90 - sides_px[1]))
+    return np.array([left / 160, top / 90, (left + sides_px[0]) / 160, (top + sides_px[1]) / 90])
+
+
+@pytest.mark.parametrize("moves", [*({name: MOVES[name]} for name in MOVES), MOVES], ids=[*MOVES, "all"])
+@given(boxes_xyxy(), st.integers(0, 2**31))
+@settings(deadline=None, max_examples=40)
+def test_a_box_is_around_its_fish_after_every_step(moves: dict[str, float], box: np.ndarray, seed: int):
+    transform = train_transform(image_hw=(90, 160), **moves)
+    moved = transform(frame_with_a_fish(box), box, seed).box_xyxy
+    for step in transform.compose.transforms:
+        step.border_mode = cv2.BORDER_CONSTANT  # else what is white may be a mirror image of the fish
+    image = transform(frame_with_a_fish(box), box, seed).image
+    left_white = (image > 127).mean() / (frame_with_a_fish(box) > 127).mean()
+    if moved is None:
+        assert left_white < MIN_VISIBLE * (1 + MOVES["zoom"]) ** 2 + 0.05
+        return
+    pixel = 1.5 * np.array([1 / 160, 1 / 90])  # interpolation blurs the edge
+    seen = bounds_of_white(image)
+    assert (moved[:2] <= seen[:2] + pixel).all()
+    assert (moved[2:] >= seen[2:] - pixel).all()
+    is_inside = (moved > 0.02).all() and (moved < 0.98).all()
+    if is_inside and "erase" not in moves:
+        np.testing.assert_allclose(moved, seen, atol=2 / 90)
+
+
+def test_the_box_stays_with_the_fish_and_not_with_its_mirror_image():
+    box = np.array([0.8, 0.3, 1.0, 0.7])
+    transform = train_transform(image_hw=(90, 160), shift=0.4)
+    views = [transform(frame_with_a_fish(box), box, seed) for seed in range(60)]
+    gone = [view for view in views if view.box_xyxy is None]
+    assert gone
+    kept = np.array([view.box_xyxy for view in views if view.box_xyxy is not None])
+    moved_left = kept[kept[:, 2] < 0.99]
+    assert len(moved_left) > 10
+    # its mirror image beyond the border would make it up to twice as wide
+    np.testing.assert_allclose(moved_left[:, 2] - moved_left[:, 0], 0.2, atol=1e-5)
 
 
 def test_a_box_that_is_cropped_away_is_gone():
@@ -104,7 +141,7 @@ def test_a_worker_can_be_handed_a_transform():
 def test_every_change_changes_something(name: str):
     image = cv2.resize(np.random.default_rng(0).integers(0, 256, (9, 16, 3), dtype=np.uint8), (160, 90))
     plain = eval_transform(image_hw=(90, 160))(image, None, 0).image
-    amount = 1.0 if name in ("hflip", "vflip", "gray", "blur", "noise", "erase") else EVERYTHING[name]
+    amount = 1.0 if name in PROBABILITIES else EVERYTHING[name]
     changed = train_transform(image_hw=(90, 160), **{name: amount})(image, None, 1).image
     assert not np.array_equal(plain, changed)
 

@@ -1,0 +1,102 @@
+"""Training on what a frozen backbone made of photographs: no photograph is read, and an epoch takes seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from fisheries.batch import Batch
+from fisheries.boxes import xywh_px_to_xyxy, xyxy_to_cxcywh
+from fisheries.data.dataset import Key, boxes_xywh_px, epoch_and_position
+from fisheries.data.feature_store import PLAIN, FeatureStore, image_keys, view_key, view_seed
+from fisheries.data.images import read_image
+from fisheries.data.metadata import SizeStatistics
+from fisheries.data.transforms import Transform
+
+
+class EncodedDataset(Dataset[Batch]):
+    """Batches with `encoded` in place of `image`, fetched whole since a sample by itself costs more than its step.
+
+    Args:
+        images: rows of a manifest, indexed by `image_id`.
+        targets: as in `FishDataset`.
+        weights: as in `FishDataset`.
+        boxes: as in `FishDataset`.
+        sizes: as in `FishDataset`.
+        store: has each image's views.
+        views: names of views that the store has of each image; epochs take them in turn.
+    """
+
+    def __init__(
+        self,
+        images: pd.DataFrame,
+        *,
+        targets: NDArray[np.float32],
+        weights: NDArray[np.float32],
+        boxes: pd.DataFrame,
+        sizes: SizeStatistics,
+        store: FeatureStore,
+        views: Sequence[str] = (PLAIN,),
+    ) -> None:
+        hw = images[["height", "width"]].to_numpy(dtype=np.float64)
+        boxes_xyxy = xywh_px_to_xyxy(boxes_xywh_px(boxes, images.index), np.maximum(hw, 1))  # NaN without a box
+        has_box = ~np.isnan(boxes_xyxy[:, :1])  # (N, 1)
+        cxcywh = np.where(has_box, xyxy_to_cxcywh(boxes_xyxy), 0)
+        self.image_ids = images.index.tolist()
+        self.sha256 = images["sha256"].tolist()
+        self.image_hw = torch.from_numpy(sizes.standardize(hw))
+        self.targets = targets
+        self.target, self.weight = torch.from_numpy(targets), torch.from_numpy(weights)
+        self.box_cxcywh = torch.from_numpy(cxcywh.astype(np.float32))
+        self.has_box = torch.from_numpy(has_box[:, 0].astype(np.float32))
+        self.store = store
+        self.views = views
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        """Return the batch of samples at `keys` = (epoch, position)."""
+        places = [epoch_and_position(key) for key in keys]
+        rows = torch.tensor([position for _, position in places])
+        names = [view_key(self.sha256[position], self.views[epoch % len(self.views)]) for epoch, position in places]
+        return {
+            "encoded": torch.from_numpy(self.store.take(names)),
+            "image_hw": self.image_hw[rows],
+            "target": self.target[rows],
+            "weight": self.weight[rows],
+            "box_cxcywh": self.box_cxcywh[rows],
+            "has_box": self.has_box[rows],
+            "image_id": [self.image_ids[position] for _, position in places],
+        }
+
+
+class ViewDataset(Dataset[tuple[str, Tensor]]):
+    """One view of each photograph, with its key in a `FeatureStore`.
+
+    Args:
+        images: rows of a manifest.
+        transform: makes the view.
+        view: its name.
+    """
+
+    def __init__(self, images: pd.DataFrame, *, transform: Transform, view: str) -> None:
+        self.paths, self.sha256 = images["path"].tolist(), images["sha256"].tolist()
+        self.keys = image_keys(images, view)
+        self.transform = transform
+        self.view = view
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, position: int) -> tuple[str, Tensor]:
+        """Return the key and the picture (3, H, W) uint8."""
+        seed = view_seed(self.sha256[position], self.view)
+        picture = self.transform(read_image(self.paths[position]), None, seed).image
+        return self.keys[position], torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))

@@ -1,0 +1,138 @@
+"""What a frozen backbone makes of views of photographs, computed once and kept in shards that are written whole."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fisheries.schema import InputError, write_atomic
+
+ABOUT = "about.json"
+PLAIN = ""  # the view of which nothing is left to chance
+# Rounding to float16 is lossless enough if it adds less than this to a feature's spread over images.
+_ROUNDING = 1e-3
+_FREE_BYTES = 1 << 30  # left to others on the disk
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """Arrays of one shape by key, memory-mapped; see `view_key` for the keys.
+
+    Args:
+        shards: arrays (n, ...) float16 or float32.
+        places: key -> number of the shard, and row in it.
+    """
+
+    shards: list[NDArray[Any]]
+    places: Mapping[str, tuple[int, int]]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one array."""
+        return tuple(self.shards[0].shape[1:])
+
+    def take(self, keys: Sequence[str]) -> NDArray[np.float32]:
+        """Return the arrays (N, ...) of `keys`, in their order."""
+        places = [self.places[key] for key in keys]
+        return np.stack([self.shards[shard][row] for shard, row in places]).astype(np.float32)
+
+
+def view_key(sha256: str, view: str) -> str:
+    """Return the key of a view of an image by its content: of the plain view, or of an augmented one by its name."""
+    return f"{sha256}/{view}" if view else sha256
+
+
+def view_seed(sha256: str, view: str) -> int:
+    """Return the seed of an image's view: of its content and the view's name alone."""
+    return int.from_bytes(hashlib.sha256(view_key(sha256, view).encode()).digest()[:4])
+
+
+def store_dir(base: Path, about: Mapping[str, Any]) -> Path:
+    """Return the folder below `base` for features made as `about` says, and write that down in it.
+
+    Args:
+        base: where all such folders are.
+        about: everything that features depend on besides the photograph: the network and its weights' hash, the size
+            of its input, the transform.
+    """
+    text = json.dumps(about, sort_keys=True, indent=2)
+    folder = base / f"features-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    if not (folder / ABOUT).is_file():
+        write_atomic(folder / ABOUT, text.encode())
+    return folder
+
+
+def open_store(folder: Path) -> FeatureStore:
+    """Open the whole shards in a folder; one that was being written when its process ended is not there."""
+    shards: list[NDArray[Any]] = []
+    places: dict[str, tuple[int, int]] = {}
+    for keys_file in sorted(folder.glob("*.keys")):
+        shards.append(np.load(keys_file.with_suffix(".npy"), mmap_mode="r", allow_pickle=False))
+        places |= {key: (len(shards) - 1, row) for row, key in enumerate(keys_file.read_text().splitlines())}
+    return FeatureStore(shards, places)
+
+
+def write_shard(folder: Path, keys: Sequence[str], values: NDArray[np.float32]) -> None:
+    """Add arrays (N, ...) to a store; a shard counts once its keys are there, and these are written last.
+
+    Its name follows from its keys, so that processes that compute the same photographs do not disturb one another.
+    """
+    text = "\n".join(keys)
+    path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npy"
+    narrow = narrowed(values)
+    buffer = _npy_bytes(narrow)
+    write_atomic(path, buffer)
+    write_atomic(path.with_suffix(".keys"), text.encode())
+
+
+def narrowed(values: NDArray[np.float32]) -> NDArray[Any]:
+    """Return values (N, ...) as float16 if rounding is small beside each feature's spread over images, else float32.
+
+    The spread is that of the images at hand; with fewer than eight it says little, and float32 stays.
+    """
+    with np.errstate(over="ignore"):
+        half = values.astype(np.float16)
+    if len(values) < 8 or not np.isfinite(half).all():
+        return values
+    rounding = np.sqrt(np.square(half.astype(np.float32) - values).mean(axis=0))
+    return half if (rounding <= _ROUNDING * values.std(axis=0)).all() else values
+
+
+def check_space(folder: Path, *, arrays: int, shape: tuple[int, ...]) -> None:
+    """Check that the disk has room for so many arrays in float32 at worst, before hours go into them.
+
+    Raises:
+        InputError: it has not.
+    """
+    needed, free = 4 * arrays * int(np.prod(shape)), shutil.disk_usage(folder).free
+    if needed > free - _FREE_BYTES:
+        raise InputError(
+            f"{folder}: {arrays} feature arrays {shape} need up to {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; "
+            "give another tables_dir, smaller pictures or a head on pooled features (model.head=linear)"
+        )
+
+
+def missing_keys(store: FeatureStore, keys: Iterable[str]) -> list[str]:
+    """Return the keys that a store lacks, each once, in their order."""
+    return [key for key in dict.fromkeys(keys) if key not in store.places]
+
+
+def image_keys(images: pd.DataFrame, view: str = PLAIN) -> list[str]:
+    """Return the keys of rows of a manifest."""
+    return [view_key(sha256, view) for sha256 in images["sha256"]]
+
+
+def _npy_bytes(values: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, values, allow_pickle=False)
+    return buffer.getvalue()
