@@ -37,10 +37,16 @@ def user_error(error: BaseException) -> str | None:
     if isinstance(error, InputError) or type(error).__name__ == "BackboneError":
         # what a worker process raises comes with the worker's traceback before it
         return str(error).strip().splitlines()[-1].removeprefix("fisheries.schema.InputError: ")
-    if "hydra" not in sys.modules:
+    if "omegaconf" not in sys.modules:
         return None
-    from hydra.errors import HydraException, MissingConfigException
     from omegaconf.errors import OmegaConfBaseException
+
+    if "hydra" not in sys.modules:  # the only configuration that commands read is a run's
+        own = isinstance(error, OmegaConfBaseException)
+        return (
+            f"{str(error).splitlines()[0]}: the run is of another version of fisheries; train it anew" if own else None
+        )
+    from hydra.errors import HydraException, MissingConfigException
 
     if isinstance(error, MissingConfigException):
         return _unknown_choice(str(error.missing_cfg_file or ""), list(error.options or []), str(error))

@@ -34,9 +34,14 @@ def render_page(template: str, **values: object) -> str:
 
 def figure_uri(figure: Figure, *, dpi: int = 110) -> Markup:
     """Return a figure as the `src` of an `<img>`."""
+    return _uri(figure_png(figure, dpi=dpi), "png")
+
+
+def figure_png(figure: Figure, *, dpi: int = 110) -> bytes:
+    """Return a figure as a PNG file."""
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=dpi)
-    return _uri(picture.getvalue(), "png")
+    return picture.getvalue()
 
 
 def photo_uri(pixels: NDArray[np.uint8], *, quality: int = 80) -> Markup:
