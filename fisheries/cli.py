@@ -23,6 +23,12 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+features_app = typer.Typer(help="Features of photographs that were made elsewhere.", no_args_is_help=True)
+app.add_typer(features_app, name="features")
+show_app = typer.Typer(help="Pictures of what networks are trained on.", no_args_is_help=True)
+app.add_typer(show_app, name="show")
+show_app = typer.Typer(help="Pictures of what goes into a network.", no_args_is_help=True)
+app.add_typer(show_app, name="show")
 DataDir = Annotated[Path, typer.Argument(help="folder with train/<class>/ and test*/ in it")]
 
 ManifestCsv = Annotated[
@@ -278,24 +284,119 @@ def report(run_dir: RunDir) -> None:
 
 
 @app.command()
+def crops(
+    manifest_csv: ManifestCsv,
+    boxes: Annotated[
+        list[Path],
+        typer.Option(help="boxes.csv, another table with a box a row, or a run's folder; an image takes its first's"),
+    ],
+    context: Annotated[float, typer.Option(help="how many times as wide and high as its box a crop is, 1 to 4")] = 1.2,
+    square: Annotated[bool, typer.Option("--square", help="as wide as high")] = False,
+    out: Annotated[Path | None, typer.Option(help="folder for them; by default crops beside the manifest")] = None,
+    no_fish: Annotated[str, typer.Option(help="class whose photographs have no crops")] = "NoF",
+) -> None:
+    """Cut the fish out of their frames into a folder laid out as any other, to train the second of two stages.
+
+    Crops keep their frame's boat and burst. With `--boxes boxes.csv --boxes runs/RUN`, a training image is cut at its
+    annotated boxes, and any other where the run's networks, of `model.predict_box=true`, see the fish.
+
+    Example: `fisheries crops tables/ncfm-1a2b3c4d/manifest.csv --boxes tables/ncfm-1a2b3c4d/boxes.csv --out data/crops`,
+    then `python train.py data=folder data.root=data/crops`
+    """
+    from fisheries.crops import cut_crops
+    from fisheries.data.cropping import check_rule, read_boxes
+    from fisheries.data.tables import read_manifest
+    from fisheries.schema import TRAIN
+
+    console = _console()
+    rule = check_rule({"context": context, "square": square}, "--context")
+    out = out or manifest_csv.with_name("crops")
+    images = read_manifest(manifest_csv)
+    cut = cut_crops(images, read_boxes(boxes), out, rule=rule, no_fish=no_fish, progress=console.is_terminal)
+    console.print(f"{out}: {len(cut.table)} crops of {cut.table['frame'].nunique()} images, {cut.written} of them new")
+    train = int((cut.without_box["subset"] == TRAIN).sum())
+    test = len(cut.without_box) - train
+    console.print(f"  without a box, and so without a crop: {train} training and {test} test images")
+    for name in cut.missing:
+        console.print(f"  [yellow]no crop to train on of {name}[/]: a second stage can't follow a first that knows it")
+
+
+@app.command()
+def explain(
+    run_dir: RunDir,
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(help="photographs, or names of the run's images; by default one held-out image of each class"),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="folder to write into; by default RUN_DIR/explain")] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="whose activations and patterns to draw; by default the last of the backbone")
+    ] = None,
+    most: Annotated[
+        int, typer.Option(min=0, help="images of unseen and of seen boats that are measured; 0: pictures only")
+    ] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="of choices, and of the noise that patterns start from")] = 0,
+    gpus: Annotated[str, typer.Option(help="0 for the CPU, 1, or auto")] = "auto",
+) -> None:
+    """Show what a network looks at: heat maps, activations, filters, and numbers: is it the fish, or the boat?
+
+    Writes `explain.html`, and, if the run has boxes, the tables `heat.csv` and `changes.csv`: how much of the heat lies
+    inside the fish's box, and what the network says when the fish is painted out or lies on another boat's deck.
+
+    Example: `fisheries explain runs/2026-01-31_12-00-00-ab12 img_00003.jpg photos/new.jpg`
+    """
+    from fisheries.explain import explain_run
+
+    console = _console()
+    out = out or run_dir / "explain"
+    page = explain_run(run_dir, images or [], out, layer=layer, most=most, seed=seed, gpus=gpus, console=console)
+    console.print(f"Wrote {page}")
+
+
+@app.command()
 def predict(
     run_dir: RunDir,
     paths: Annotated[list[Path], typer.Argument(help="folders or files")],
     out: Annotated[Path, typer.Option(help="CSV to write: image_id and a probability for each class")] = Path(
         "predictions.csv"
     ),
+    crops_run: Annotated[
+        Path | None, typer.Option(help="a run trained on crops, to say which fish the first run's boxes show")
+    ] = None,
+    boxes: Annotated[
+        list[Path] | None, typer.Option(help="with --crops-run: box tables in place of the first run's boxes")
+    ] = None,
     gpus: Annotated[str, typer.Option(help="0 for the CPU, 1, or auto")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     workers: Annotated[int, typer.Option(min=0, help="processes that read photographs")] = 2,
 ) -> None:
-    """Predict photographs with the networks of a run.
+    """Predict photographs with the networks of a run, or in two stages with those of two.
 
-    Example: `fisheries predict runs/2026-01-31_12-00-00-ab12 photos/ --out photos.csv`
+    In two stages, fish are cut out as the crops that the second run was trained on. Whether there is no fish is for the
+    first run to say; which one it is, for the second, or for its prior where the first sees no fish: no box with an area,
+    or a probability of no fish above one half. Several fish in a photograph are averaged by their boxes' score.
+
+    Example: `fisheries predict runs/2026-01-31_12-00-00-ab12 photos/ --out photos.csv`, or with a second stage
+    `fisheries predict runs/FRAMES photos/ --crops-run runs/CROPS`
     """
+    from fisheries.schema import InputError
+
+    if boxes and crops_run is None:
+        raise InputError("--boxes says where to cut for a second stage: give --crops-run, too")
     from fisheries.predict import predict_paths
 
     console = _console()
-    table = predict_paths(run_dir, paths, out, gpus=gpus, batch_size=batch_size, workers=workers, console=console)
+    table = predict_paths(
+        run_dir,
+        paths,
+        out,
+        crops_run=crops_run,
+        boxes=boxes or [],
+        gpus=gpus,
+        batch_size=batch_size,
+        workers=workers,
+        console=console,
+    )
     console.print(f"Wrote {out} ({len(table)} rows)")
 
 
@@ -329,6 +430,58 @@ def submit(
 
 
 @app.command()
+def compare(
+    run_dirs: Annotated[list[Path], typer.Argument(help="folders of finished runs")],
+    out: Annotated[Path, typer.Option(help="CSV to write; a plot and a Markdown table go beside it")] = Path(
+        "compare.csv"
+    ),
+) -> None:
+    """Print and plot runs side by side: what they score on unseen and on seen boats, and in what they differ.
+
+    Example: `fisheries compare runs/* --out lesson7.csv`
+    """
+    from fisheries.analysis.compare import compare_runs, compare_view, markdown, plot_runs
+    from fisheries.analysis.page import figure_png
+    from fisheries.schema import write_atomic
+
+    console = _console()
+    table = compare_runs(run_dirs)
+    console.print(compare_view(table))
+    if table["folds_hash"].nunique() > 1:
+        console.print("[yellow]The runs hold out different images (their folds differ): compare with care[/]")
+    write_atomic(out, table.to_csv().encode())
+    write_atomic(out.with_suffix(".md"), markdown(table).encode())
+    write_atomic(out.with_suffix(".png"), figure_png(plot_runs(table)))
+    console.print(f"Wrote {out}, {out.with_suffix('.md')} and {out.with_suffix('.png')}")
+
+
+@features_app.command("import")
+def import_features(
+    features_npz: Annotated[Path, typer.Argument(help=".npz with features (N, F) and image_id (N,)")],
+    manifest_csv: Annotated[
+        Path, typer.Option("--manifest", help="CSV with image_id, label and perhaps boat, width, height")
+    ],
+    out: Annotated[Path | None, typer.Option(help="folder for data.root; by default data/<name of the file>")] = None,
+) -> None:
+    """Bring in features made elsewhere, to train a head on them with no photographs at all.
+
+    Example: `fisheries features import features.npz --manifest images.csv --out data/features`, then
+    `python train.py data=ncfm data.root=data/features model=imported fold=all`
+    """
+    from fisheries.data.imported import import_features as bring_in
+    from fisheries.schema import TRAIN
+
+    console = _console()
+    out = out or Path("data") / features_npz.stem
+    rows = bring_in(features_npz, manifest_csv, out)
+    train = rows["subset"] == TRAIN
+    console.print(f"Wrote {out}: features of {train.sum()} training and {(~train).sum()} test images")
+    if rows.attrs["without"]:
+        console.print(f"  {rows.attrs['without']} images of {manifest_csv} have no features and are left out")
+    console.print(f"Train on them with: python train.py data=folder data.root={out} model=imported fold=all")
+
+
+@app.command()
 def score(
     submission: Annotated[Path, typer.Argument(help="image,<classes>")],
     solution: Annotated[Path, typer.Argument(help="image,label[,stage], or Kaggle's one-hot form")],
@@ -347,6 +500,47 @@ def score(
     for row in scores.itertuples():
         view.add_row(str(row[0]), f"{row[1]:.0f}", *(f"{value:.5f}" for value in row[2:]))
     _console().print(view)
+
+
+@show_app.command("transforms")
+def show_transforms(
+    image: Annotated[
+        Path | None, typer.Argument(help="a photograph; by default one of the embedded boats is drawn")
+    ] = None,
+    transform: Annotated[
+        list[str] | None, typer.Option(help="choice of the group transform, such as heavy; by default all of them")
+    ] = None,
+    boxes: Annotated[Path | None, typer.Option(help="boxes.csv with a box of IMAGE, by its file's name")] = None,
+    views: Annotated[int, typer.Option(min=1, max=20, help="side by side, each with a seed of its own")] = 6,
+    seed: Annotated[int, typer.Option(min=0, help="of the first view, and of the boat that is drawn")] = 0,
+    out: Annotated[Path, typer.Option(help="PNG to write")] = Path("transforms.png"),
+) -> None:
+    """Draw a photograph under every step of the augmentation by itself, and under every choice of `transform`.
+
+    Example: `fisheries show transforms photo.jpg --transform heavy --transform night --out sheet.png`
+    """
+    from fisheries.analysis.page import figure_png
+    from fisheries.analysis.transform_sheet import box_of, example, sheet_rows, transform_sheet
+    from fisheries.data.images import read_image
+    from fisheries.launch import transform_choices
+    from fisheries.schema import BOXES, InputError, nearest, read_table, write_atomic
+
+    console = _console()
+    known = transform_choices()
+    for name in transform or []:
+        if name not in known:
+            raise InputError(f"--transform {name}: no such choice{nearest(name, known)}; there are {', '.join(known)}")
+    if image is None:
+        pixels, box = example(seed)
+    else:
+        pixels, box = read_image(image), None
+    if image is not None and boxes is not None:
+        table = read_table(boxes, BOXES, unique=False)
+        box = box_of(image.name, table, image_hw=pixels.shape[:2], source=boxes)
+    rows = sheet_rows({name: known[name] for name in transform or known})
+    sheet = transform_sheet(pixels, box, rows, views=views, seed=seed, progress=console.is_terminal)
+    write_atomic(out, figure_png(sheet))
+    console.print(f"Wrote {out}")
 
 
 def _probe_boats(run_dir: Path, *, seed: int, console: Console) -> dict[str, float]:

@@ -190,3 +190,16 @@ def test_a_local_configuration_makes_the_data_permanent(tmp_path: Path):
     answer = call(sys.executable, ROOT / "train.py", "--config-dir", conf, "--cfg", "job", cwd=tmp_path)
     assert "root: /data/ncfm" in answer.stdout
     assert "- ALB" in answer.stdout
+
+
+def test_a_run_of_another_version_is_told_in_one_line(tmp_path: Path):
+    (tmp_path / "fold-0").mkdir()
+    (tmp_path / "fold-0" / "oof.csv").touch()
+    (tmp_path / "fold-0" / "sizes.json").write_text('{"mean_hw": [1, 1], "std_hw": [1, 1], "known_hw": [[1, 1]]}')
+    (tmp_path / "config.yaml").write_text(
+        "model: {backbone: resnet18}\ndata: {classes: [ALB, BET], image_hw: [32, 48]}\n"
+    )
+    answer = call(FISHERIES, "predict", tmp_path, tmp_path, cwd=tmp_path)
+    assert answer.returncode == 1
+    assert len(answer.stderr.splitlines()) == 1
+    assert "the run is of another version of fisheries; train it anew" in answer.stderr

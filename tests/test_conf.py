@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from fisheries import launch
-from fisheries.compose import create_net
+from fisheries.compose import check_parts, create_net, run_phases
 from fisheries.config import check_config
 from fisheries.data.metadata import SizeStatistics
 from fisheries.data.transforms import train_transform
@@ -20,9 +21,10 @@ from fisheries.schema import InputError
 from fisheries.training.devices import choose_devices
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
-GROUPS = ["data", "experiment", "logger", "model", "optimizer", "schedule", "split", "trainer", "transform"]
+GROUPS = ["data", "experiment", "finetune", "logger", "model", "optimizer", "scale", "schedule", "split", "trainer"]
+GROUPS += ["transform"]
 CHOICES = [(group, file.stem) for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
-MODELS = sorted(file.stem for file in (CONF / "model").glob("*.yaml"))
+MODELS = sorted({file.stem for file in (CONF / "model").glob("*.yaml")} - {"imported"})  # sees no pictures
 SIZES = SizeStatistics(mean_hw=(180.0, 320.0), std_hw=(2.0, 3.0), known_hw=((180, 320), (182, 323)))
 QUIET = Console(quiet=True)
 
@@ -65,7 +67,7 @@ def test_every_model_maps_a_picture_to_logits_and_a_box(model: str, head: str):
     )
     if model == "timm":
         config.model.backbone = "resnet10t"
-    side = 96 if model in ("inception_v3", "xception") else 64
+    side = 96 if model in ("inception_v3", "inception_resnet_v2", "xception") else 64
     net = create_net(config.model, classes=8, sizes=SIZES, image_hw=(side, side), console=QUIET).eval()
     with torch.inference_mode():
         outputs = net(torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8), torch.zeros(2, 2))
@@ -134,11 +136,57 @@ def test_everything_that_is_out_of_range_is_listed_at_once():
         ("fold=4 split.folds=4", "fold=4: expected 0 to 3, or all"),
         ("split=random split.seen_share=0.1", "split=random holds out seen boats in any case; leave it 0"),
         ("trainer.max_epochs=0", "trainer.max_epochs=0: expected at least 1, or -1"),
+        ("find_lr=yes", "find_lr='yes': expected true or false"),
+        ("find_lr=true trainer.fast_dev_run=true", "find_lr=true with trainer.fast_dev_run: give one of them"),
+        ("ema=1", "ema=1: expected a number from 0 to 0.99999"),
+        ("finetune.lr_decay=2", "finetune.lr_decay=2: expected a number from 0.001 to 1"),
+        ("finetune.batch_norm=off", "finetune.batch_norm='off': expected train, frozen"),
+        ("finetune.phases=all", "finetune.phases='all': expected a list such as [{share:1,open:all,lr:1}]"),
+        ("finetune.phases=[]", "finetune.phases=[]: expected a list"),
+        (
+            "finetune.phases=[{share:1,open:0,lr:1}]",
+            "{'share': 1, 'open': 0, 'lr': 1} is none; expected {share:S,open:N",
+        ),
+        ("finetune.phases=[{share:1,open:1}]", "{'share': 1, 'open': 1} is none; expected {share:S,open:N,lr:F}"),
+        ("finetune=phased model.backbone_frozen=true", "with phases that would open the backbone: give finetune=none"),
+        ("finetune=phased trainer.max_steps=9", "trainer.max_steps=9: phases are counted in epochs; leave it -1"),
+        ("transform.night=1.5", "transform.night=1.5: expected a number from 0 to 1"),
+        ("mix.mixup=-1", "mix.mixup=-1: expected a number from 0 to 100"),
+        ("mix.cutmix=yes", "mix.cutmix='yes': expected a number from 0 to 100"),
+        (
+            "model.backbone_frozen=true transform=none mix.cutmix=1",
+            "mix.cutmix=1: stored features have no pixels to cut; give mix.cutmix=0, or mix.mixup instead",
+        ),
     ],
 )
 def test_a_word_that_only_looks_like_a_value_is_refused(override: str, message: str):
     with pytest.raises(InputError, match=re.escape(message)):
         check_config(composed(*override.split(" ")))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("finetune=phased trainer=short", "leaves phase 1 of 3 no epoch: give more than trainer.max_epochs=1"),
+        ("finetune=phased trainer.max_epochs=-1", "3 phases need an end: give trainer.max_epochs"),
+        (
+            "find_lr=true trainer.accelerator=cpu trainer.devices=2",
+            "find_lr=true searches in one process: give trainer.gpus=1, or trainer.devices=1",
+        ),
+    ],
+)
+def test_what_does_not_fit_together_is_refused_before_the_photographs_are_read(
+    override: str, message: str, tmp_path: Path
+):
+    with pytest.raises(InputError, match=re.escape(message)):
+        check_parts(composed(*override.split(" ")), tmp_path)
+
+
+def test_a_frozen_backbone_is_a_phase_that_opens_the_head_and_a_search_has_the_first_phase_only():
+    assert [phase.open for phase in run_phases(composed("model.backbone_frozen=true"))] == [1]
+    assert [phase.open for phase in run_phases(composed("finetune=phased"))] == [1, 3, math.inf]
+    (only,) = run_phases(composed("finetune=phased", "find_lr=true"))
+    assert (only.open, only.lr) == (1, 3.0)
 
 
 def test_without_a_choice_it_is_the_cpu():

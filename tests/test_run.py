@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -235,23 +237,37 @@ OPTIONS = [
     "optimizer.lr=1e-3",
 ]
 OPTIONS += ["model.options={widths:[4,8],depths:[1,1]}", "model.dropout=0.5"]
+WAYS = {
+    "at once": [],
+    "in phases": ["finetune=phased", "finetune.batch_norm=train", "ema=0.5", "mix.mixup=0.4", "data.workers=2"],
+}
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory, world: Path) -> bytes:
-    """The held-out predictions of a run that nothing stopped."""
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    command = [sys.executable, str(ROOT / "train.py"), *OPTIONS, f"data.root={world}"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=240)
-    return (run_dir(folder) / "oof.csv").read_bytes()
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Train without a stop, once for the same options, and return the run's folder."""
+
+    @cache
+    def trained(*options: str) -> Path:
+        folder = tmp_path_factory.mktemp("uninterrupted")
+        command = [sys.executable, str(ROOT / "train.py"), *options]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=240)
+        return run_dir(folder)
+
+    return trained
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    ("stop", "way"), [(signal.SIGINT, "at once"), (signal.SIGTERM, "at once"), (signal.SIGKILL, "in phases")]
+)
 def test_an_interrupted_run_goes_on_and_ends_as_the_uninterrupted_one(
-    stop: signal.Signals, uninterrupted: bytes, tmp_path: Path, world: Path
+    stop: signal.Signals, way: str, uninterrupted: Callable[..., Path], tmp_path: Path, world: Path
 ):
+    own = [option for option in OPTIONS if not any(option.split("=")[0] == o.split("=")[0] for o in WAYS[way])]
+    options = [*own, *WAYS[way], f"data.root={world}"]
+    whole = uninterrupted(*options)
     train = [sys.executable, str(ROOT / "train.py")]
-    command = [*train, *OPTIONS, f"data.root={world}"]
+    command = [*train, *options]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     wait_for_line(process, "epoch 2/4")
     process.send_signal(stop)
@@ -268,8 +284,13 @@ def test_an_interrupted_run_goes_on_and_ends_as_the_uninterrupted_one(
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "epoch 1/4" not in resumed.stdout
     assert "epoch 4/4" in resumed.stdout
-    assert (run / "oof.csv").read_bytes() == uninterrupted
-    assert list(pd.read_csv(run / "fold-0" / "epochs.csv")["epoch"]) == [0, 1, 2, 3]
+    assert (run / "oof.csv").read_bytes() == (whole / "oof.csv").read_bytes()
+    first, second = (pd.read_csv(folder / "fold-0" / "epochs.csv").drop(columns="seconds") for folder in (whole, run))
+    assert list(second["epoch"]) == [0, 1, 2, 3]
+    pd.testing.assert_frame_equal(first, second, check_exact=True)
+    if way == "in phases":
+        assert list(second["phase"]) == [1, 2, 3, 3]
+        assert "epoch 4/4  phase 3/3" in resumed.stdout
     assert list((tmp_path / "runs").iterdir()) == [run]
 
 
@@ -376,6 +397,21 @@ def test_fast_dev_run_writes_no_predictions(train_py, tmp_path: Path):
     answer = train_py("trainer.fast_dev_run=true")
     assert "nothing is predicted or written" in answer.stdout
     assert not list((tmp_path / "runs").rglob("oof.csv"))
+
+
+def test_a_search_for_the_learning_rate_draws_what_it_found_and_trains_nothing(train_py, tmp_path: Path):
+    answer = train_py("find_lr=true", "fold=all", "ema=0.9", "data.batch_size=4")
+    run = run_dir(tmp_path)
+    (suggested,) = re.findall(r"the loss falls fastest at optimizer.lr=(\S+) ", answer.stdout)
+    table = pd.read_csv(run / "lr_find.csv")
+    assert len(table) == 100
+    assert float(suggested) == pytest.approx(
+        table["lr"].iloc[(table["lr"] - float(suggested)).abs().argmin()], rel=0.05
+    )
+    assert (run / "lr_find.png").read_bytes().startswith(b"\x89PNG")
+    files = {path.name for path in run.rglob("*")}
+    assert files == {"config.yaml", "manifest.csv", "boxes.csv", "folds.csv", "lr_find.csv", "lr_find.png"}
+    assert not (tmp_path / "submissions").exists()
 
 
 def test_it_runs_without_held_out_batches(train_py, tmp_path: Path):

@@ -18,9 +18,11 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 
 from fisheries.models.blocks import OWN_NETWORKS, ResidualNet, pool_map
-from fisheries.models.weights import BackboneError
+from fisheries.models.weights import BackboneError, load_weights
 
 OWN = "own"  # the network's own way from its feature map to features
+# Learned on 1,600 photographs of 80 boats of another world than the embedded one, by benchmarks/pretrain.py.
+OWN_WEIGHTS = {"small_residual": Path(__file__).with_name("small_residual.safetensors")}
 _PIXELS = {"mean": (0.4, 0.4, 0.4), "std": (0.2, 0.2, 0.2)}  # of our own networks
 
 
@@ -107,7 +109,8 @@ def create_backbone(
 
     Args:
         name: such as "resnet50" or "resnet50.a1_in1k".
-        pretrained: whether to fetch ImageNet weights (from the local cache where they are there already).
+        pretrained: whether to fetch ImageNet weights (from the local cache where they are there already), or for
+            `small_residual` to take those in this folder, see `OWN_WEIGHTS`.
         mean: pixel mean in [0, 1]; by default what the network was pretrained with.
         std: likewise.
         options: further arguments of the network's constructor, such as {"pad_type": "same"}.
@@ -133,7 +136,8 @@ def create_backbone(
 def _create_network(name: str, *, pretrained: bool, options: Mapping[str, Any]) -> nn.Module:
     try:
         if name in OWN_NETWORKS:
-            return ResidualNet(**{**OWN_NETWORKS[name], **options})
+            own = ResidualNet(**{**OWN_NETWORKS[name], **options})
+            return _with_own_weights(own, name) if pretrained else own
         return timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
     except (TypeError, ValueError) as error:
         raise BackboneError(f"model.options does not fit {name!r}: {error}") from error
@@ -141,6 +145,15 @@ def _create_network(name: str, *, pretrained: bool, options: Mapping[str, Any]) 
         if not pretrained:
             raise
         raise _no_weights(name) from error
+
+
+def _with_own_weights(network: ResidualNet, name: str) -> ResidualNet:
+    report = load_weights(network, OWN_WEIGHTS[name])
+    if report.missing or report.left_over:
+        raise BackboneError(
+            f"model.options changes {name!r}, so that its weights do not fit ({report}): use model.pretrained=false"
+        )
+    return network
 
 
 def _cut(network: nn.Module, *, name: str, stride: int) -> None:
@@ -174,7 +187,7 @@ def check_backbone(name: str, *, pretrained: bool) -> None:
         BackboneError: as `create_backbone`.
     """
     if name in OWN_NETWORKS:
-        if pretrained:
+        if pretrained and name not in OWN_WEIGHTS:
             raise BackboneError(f"there are no pretrained weights for {name!r}: use model.pretrained=false")
         return
     _check_name(name)

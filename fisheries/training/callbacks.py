@@ -35,6 +35,11 @@ class StepSeed(Callback):
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Begin the epoch that a resumed run goes on with; workers have begun epoch 0, before that was known."""
+        if trainer.current_epoch:
+            iter(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
+
     def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Batch, index: int) -> None:
         """Seed torch, NumPy and random before the step."""
         key = [self.seed, trainer.current_epoch, index, trainer.global_rank]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from fisheries.batch import Batch
+from fisheries.batch import Batch, run_net
 from fisheries.training.losses import FishLoss
 from fisheries.training.metrics import step_metrics
 
@@ -25,6 +25,7 @@ class FishModule(pl.LightningModule):
         optimizer: makes the optimizer of a network.
         schedule: makes the schedule of an optimizer and a number of steps.
         provenance: texts kept in every checkpoint, such as the hash of the folds.
+        mix: makes training batches into others, such as `Mixing`; what is measured in training is then of those.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class FishModule(pl.LightningModule):
         optimizer: Callable[[nn.Module], Optimizer],
         schedule: Callable[[Optimizer, float], LRScheduler],
         provenance: Mapping[str, str],
+        mix: Callable[[Batch], Batch] | None = None,
     ) -> None:
         super().__init__()
         self.net = net
@@ -42,17 +44,18 @@ class FishModule(pl.LightningModule):
         self.create_optimizer = optimizer
         self.create_schedule = schedule
         self.provenance = dict(provenance)
+        self.mix = mix
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Return the loss of a training batch."""
-        return self._step(batch, "train")
+        return self._step(self.mix(batch) if self.mix else batch, "train")
 
     def validation_step(self, batch: Batch, index: int) -> Tensor:
         """Return the loss of a held-out batch."""
         return self._step(batch, "val")
 
     def _step(self, batch: Batch, stage: str) -> Tensor:
-        outputs = self.net(batch["image"], batch["image_hw"])
+        outputs = run_net(self.net, batch, self.device)
         losses = self.loss(outputs, batch)
         images = len(batch["image_id"])
         measured = {name: (value, images) for name, value in losses.items()}
