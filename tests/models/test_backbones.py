@@ -53,10 +53,19 @@ def test_a_network_without_pretrained_weights_names_both_ways_out():
         create_backbone("mobilenetv2_035", pretrained=True)
 
 
-def test_our_own_networks_have_no_pretrained_weights():
-    for name in ("small_residual", "own_resnet50"):
-        with pytest.raises(BackboneError, match=rf"no pretrained weights for '{name}': use model.pretrained=false"):
-            create_backbone(name, pretrained=True)
+def test_of_our_own_networks_the_small_one_comes_with_weights():
+    given, noise = (create_backbone("small_residual", pretrained=pretrained) for pretrained in (True, False))
+    names = [name for name in given.state_dict() if not name.endswith("num_batches_tracked")]
+    assert len(names) > 50
+    assert not any(torch.equal(given.state_dict()[name], noise.state_dict()[name]) for name in names)
+    with pytest.raises(BackboneError, match=r"no pretrained weights for 'own_resnet50': use model.pretrained=false"):
+        create_backbone("own_resnet50", pretrained=True)
+
+
+@pytest.mark.parametrize("options", [{"widths": [8, 16, 32, 64]}, {"squeeze": True}, {"depths": [2, 1, 1, 1]}])
+def test_options_that_the_weights_do_not_fit_are_refused(options: dict[str, object]):
+    with pytest.raises(BackboneError, match=r"another architecture|use model\.pretrained=false"):
+        create_backbone("small_residual", pretrained=True, options=options)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "legacy_xception"])
