@@ -25,8 +25,6 @@ app = typer.Typer(
 )
 features_app = typer.Typer(help="Features of photographs that were made elsewhere.", no_args_is_help=True)
 app.add_typer(features_app, name="features")
-show_app = typer.Typer(help="Pictures of what networks are trained on.", no_args_is_help=True)
-app.add_typer(show_app, name="show")
 show_app = typer.Typer(help="Pictures of what goes into a network.", no_args_is_help=True)
 app.add_typer(show_app, name="show")
 DataDir = Annotated[Path, typer.Argument(help="folder with train/<class>/ and test*/ in it")]
@@ -442,9 +440,11 @@ def compare(
     """
     from fisheries.analysis.compare import compare_runs, compare_view, markdown, plot_runs
     from fisheries.analysis.page import figure_png
-    from fisheries.schema import write_atomic
+    from fisheries.schema import InputError, write_atomic
 
     console = _console()
+    if out.suffix != ".csv":
+        raise InputError(f"--out {out}: expected a name that ends in .csv")
     table = compare_runs(run_dirs)
     console.print(compare_view(table))
     if table["folds_hash"].nunique() > 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -209,7 +210,7 @@ def frozen_features(config: DictConfig, net: FishNet, material: Material, *, con
         InputError: as `frozen_store`.
     """
     names = view_names(config)
-    if material.features is not None or not names:
+    if material.features is not None or not names or config.trainer.fast_dev_run:
         return material.features
     model, image_hw = config.model, image_hw_of(config)
     images = material.manifest[material.manifest["status"] == OK]
@@ -443,7 +444,8 @@ def _device(config: DictConfig) -> torch.device:
     """Return the first of the devices to train on."""
     trainer = config.trainer
     chosen = choose_devices(plain(trainer.gpus), accelerator=trainer.accelerator, devices=plain(trainer.devices))
-    first = chosen["devices"][0] if isinstance(chosen["devices"], list) else 0
+    rank = int(os.environ.get("LOCAL_RANK", 0))  # of a process that a launcher started
+    first = chosen["devices"][rank] if isinstance(chosen["devices"], list) else rank
     if chosen["accelerator"] != "cpu" and torch.cuda.is_available():
         return torch.device("cuda", first)
     return torch.device("mps" if chosen["accelerator"] in ("gpu", "mps") else "cpu")

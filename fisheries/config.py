@@ -124,6 +124,13 @@ def _frozen(config: DictConfig) -> list[str]:
         problems.append(
             "model=imported trains a head on features: model.backbone_frozen=true model.head=linear or dense model.predict_box=false"
         )
+    if model.backbone == IMPORTED:
+        own = {"pretrained": False, "weights": None, "stride": None, "pool": "own", "mean": None, "std": None}
+        problems += [
+            f"model.{key}={plain(model[key])!r}: says nothing to features made elsewhere; leave it out"
+            for key, value in own.items()
+            if plain(model[key]) != value
+        ]
     return problems
 
 

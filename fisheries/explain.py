@@ -160,11 +160,13 @@ def _shown(run: _Run, paths: Sequence[Path], *, seed: int, progress: bool) -> pd
     """Return rows of a manifest for the photographs given; those of the run, by content, have their label and boat."""
     if not paths:
         return _one_of_each(run, seed=seed)
-    named = [str(path) for path in paths if not path.exists() and str(path) in run.manifest.index]
-    files = [path for path in paths if str(path) not in named]
+    named = [path.as_posix() for path in paths if not path.exists() and path.as_posix() in run.manifest.index]
+    files = [path for path in paths if path.as_posix() not in named]
     for path in files:
         if not path.exists():
-            raise InputError(f"{path}: no such file, and no image of the run{nearest(str(path), run.manifest.index)}")
+            raise InputError(
+                f"{path}: no such file, and no image of the run{nearest(path.as_posix(), run.manifest.index)}"
+            )
     tables = [run.manifest.loc[named]]
     if files:
         scanned = scan_paths(files, progress=progress)

@@ -16,6 +16,7 @@ from rich.progress import Progress
 from torch import nn
 from torch.utils.data import DataLoader
 
+from fisheries.data.datamodule import WORKER_TIMEOUT_S
 from fisheries.data.encoded import ViewDataset
 from fisheries.data.feature_store import (
     FeatureStore,
@@ -28,9 +29,13 @@ from fisheries.data.feature_store import (
 )
 from fisheries.data.transforms import Transform
 from fisheries.models.fishnet import FishNet
+from fisheries.schema import InputError
 
 _SHARD_BYTES = 64 << 20  # what an interruption may cost, in float32
 _SHARD_IMAGES = 256
+_SOURCES = ["data/images.py", "data/transforms.py", "data/night_view.py", "data/nights.py", "models/blocks.py"]
+_SOURCES += ["models/backbones.py"]
+_PACKAGES = ("torch", "timm", "pillow", "albumentations", "opencv-python-headless")
 
 
 class View(NamedTuple):
@@ -55,7 +60,7 @@ def frozen_store(
     """Return what a network's frozen backbone makes of photographs, computing what is not stored yet.
 
     Args:
-        net: whose `encode` is stored; left in evaluation mode.
+        net: whose `encode` is stored.
         views: what is wanted.
         about: what the result depends on besides the photograph and the weights, such as the backbone's name.
         base: where stores are kept, each in a folder of its own.
@@ -65,26 +70,33 @@ def frozen_store(
         console: where to show progress.
 
     Raises:
-        InputError: a photograph is gone, or the disk is too small.
+        InputError: a photograph is gone or another one now, the backbone gives no numbers, or the disk is too small.
     """
-    versions = {name: version(name) for name in ("timm", "albumentations", "opencv-python-headless")}
-    folder = store_dir(base, {**about, "weights": weights_hash(net.backbone), "versions": versions})
+    folder = store_dir(base, {**about, "weights": weights_hash(net.backbone), **_code()})
     stored = open_store(folder)
     missing = set(missing_keys(stored, [key for view in views for key in image_keys(view.images, view.name)]))
     if missing:
         console.print(f"  computing {len(missing)} features of the frozen backbone into {folder}")
         net.to(device).float().eval()
         with Progress(console=console, disable=not console.is_terminal) as bar:
-            task = bar.add_task("  frozen features", total=len(missing))
+            task, left = bar.add_task("  frozen features", total=len(missing)), len(missing)
             for view in views:
                 keys = pd.Series(image_keys(view.images, view.name), view.images.index)
                 rows = view.images[keys.isin(missing) & ~keys.duplicated()]
                 data = ViewDataset(rows, transform=view.transform, view=view.name)
-                loader = DataLoader(data, batch_size=batch_size, num_workers=workers)
-                for count in _compute(net, loader, folder, device=device, left=len(rows)):
+                timeout_s = WORKER_TIMEOUT_S if workers else 0
+                loader = DataLoader(data, batch_size=batch_size, num_workers=workers, timeout=timeout_s)
+                for count in _compute(net, loader, folder, device=device, left=left):
                     bar.advance(task, count)
+                left -= len(rows)
         stored = open_store(folder)
     return stored
+
+
+def _code() -> dict[str, Any]:
+    """Return what of our own and others' code decides what a backbone makes of a photograph."""
+    files = b"".join((Path(__file__).parent / name).read_bytes() for name in _SOURCES)
+    return {"code": hashlib.sha256(files).hexdigest()[:16], "versions": {name: version(name) for name in _PACKAGES}}
 
 
 def weights_hash(backbone: nn.Module) -> str:
@@ -102,7 +114,9 @@ def _compute(net: FishNet, loader: DataLoader[Any], folder: Path, *, device: tor
     parts: list[np.ndarray[Any, Any]] = []
     for names, pictures in loader:
         encoded = net.encode(pictures.to(device)).float().cpu().numpy()
-        if not keys and not parts:
+        if not np.isfinite(encoded).all():
+            raise InputError("the frozen backbone gives no finite numbers: see model.weights, model.mean and model.std")
+        if not keys:
             check_space(folder, arrays=left, shape=encoded.shape[1:])
         keys += names
         parts.append(encoded)

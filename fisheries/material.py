@@ -92,10 +92,15 @@ def reopen_material(run_dir: Path) -> Material:
     Raises:
         InputError: a table can't be read, or imported features are gone or others now.
     """
-    data = read_config(run_dir).data
+    config = read_config(run_dir)
+    data = config.data
     manifest = read_table(run_dir / "manifest.csv", MANIFEST)
     boxes = read_table(run_dir / "boxes.csv", BOXES, unique=False)
-    features = read_imported(Path(data.root))[1] if is_imported(Path(data.root)) else None
+    if config.model.backbone == IMPORTED and not is_imported(Path(data.root)):
+        raise InputError(
+            f"{data.root}: the imported features that {run_dir} began with are gone; put them back, or start a new run"
+        )
+    features = read_imported(Path(data.root))[1] if config.model.backbone == IMPORTED else None
     if features is not None and not manifest["sha256"].isin(set(features.places)).all():
         raise InputError(f"{data.root}: its features are not those that {run_dir} began with; start a new run")
     return Material(Path(data.root), manifest, boxes, list(data.classes), features)
@@ -114,6 +119,9 @@ def settle(config: DictConfig, material: Material) -> None:
     for node, key in paths:
         if node[key] is not None:
             node[key] = str(Path(node[key]).resolve())
+    config.tables_dir, config.submissions_dir = (
+        str(Path(d).resolve()) for d in (config.tables_dir, config.submissions_dir)
+    )
     given = plain(config.data.crops)
     rule = read_rule(material.root) if given is None else check_rule(given, "data.crops")
     config.data.crops = None if rule is None else asdict(rule)

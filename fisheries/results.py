@@ -220,6 +220,11 @@ def _submit(
         console.print(
             f"  [yellow]{len(unreadable)} test images can't be read, {unreadable[0]} first: they get the prior[/]"
         )
+    if config.data.crops is not None:
+        console.print(
+            "Crops are no images of the competition: `fisheries predict FRAME_RUN … --crops-run` makes its answers of them"
+        )
+        return {}
     path = write_submission(predictions, Path(config.submissions_dir) / f"{name}.csv").path
     honest = scores[UNSEEN if UNSEEN in scores else SEEN]
     write_submission_notes(path, run=name, git_commit=git_commit(), folds_hash=table_hash(folds), scores=honest)

@@ -131,6 +131,10 @@ def _train_fold(
     if resume_path is not None and config.model.backbone_frozen:
         compose.load_checkpoint(net, resume_path)  # the backbone is asked before Lightning loads it
     store = compose.frozen_features(config, net, material, console=console)
+    if store is None and config.model.backbone_frozen:
+        console.print(
+            "  the frozen backbone sees new views each epoch; transform=none or model.views=4 would store its features"
+        )
     data = compose.create_datamodule(config, material, folds, fold=number, store=store)
     seen = len(seen_ids(folds, number))
     console.print(

@@ -12,12 +12,17 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from fisheries import compose as compose_room
+from fisheries import config as config_room
 from fisheries import launch
 from fisheries.compose import check_parts, create_net, run_phases
 from fisheries.config import check_config
+from fisheries.data import transforms
 from fisheries.data.metadata import SizeStatistics
 from fisheries.data.transforms import train_transform
+from fisheries.models import heads
 from fisheries.schema import InputError
+from fisheries.training import mixing
 from fisheries.training.devices import choose_devices
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -187,6 +192,20 @@ def test_a_frozen_backbone_is_a_phase_that_opens_the_head_and_a_search_has_the_f
     assert [phase.open for phase in run_phases(composed("finetune=phased"))] == [1, 3, math.inf]
     (only,) = run_phases(composed("finetune=phased", "find_lr=true"))
     assert (only.open, only.lr) == (1, 3.0)
+
+
+def test_what_two_rooms_must_know_is_the_same_in_both():
+    assert (config_room.MAP_HEADS, config_room.CLASS_MAP_HEADS) == (heads.MAP_HEADS, heads.CLASS_MAP_HEADS)
+    assert mixing.MIN_VISIBLE == transforms.MIN_VISIBLE
+
+
+@pytest.mark.parametrize("experiment", [choice for group, choice in CHOICES if group == "experiment"])
+def test_the_network_of_every_experiment_takes_its_pictures(experiment: str):
+    needed = ["data.root=x"] if experiment == "fish_crops" else []
+    config = composed(f"experiment={experiment}", "model.pretrained=false", *needed)
+    hw = compose_room.image_hw_of(config)
+    net = create_net(config.model, classes=8, sizes=SIZES, image_hw=hw, console=QUIET)
+    assert sum(parameter.numel() for parameter in net.parameters()) > 1000
 
 
 def test_without_a_choice_it_is_the_cpu():

@@ -17,16 +17,8 @@ from rich.table import Column, Table
 from fisheries.schema import InputError
 
 _PARTS = {"unseen": "unseen boats", "seen": "seen boats", "holdout": "holdout boats"}
-# Follow from others, or say where a run lies rather than what it does.
-_NOT_COMPARED = (
-    "overrides",
-    "resume",
-    "submissions_dir",
-    "tables_dir",
-    "find_lr",
-    "optimizer.lr",
-    "trainer.max_epochs",
-)
+# Say where a run lies rather than what it does.
+_NOT_COMPARED = ("overrides", "resume", "submissions_dir", "tables_dir", "find_lr")
 
 
 def compare_runs(run_dirs: Sequence[Path]) -> pd.DataFrame:
@@ -48,7 +40,7 @@ def compare_runs(run_dirs: Sequence[Path]) -> pd.DataFrame:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InputError(f"{twice}: given more than once; give each run once")
-    configs = [flat(record["config"]) for record in records]
+    configs = [_without_followers(flat(record["config"])) for record in records]
     rows = [
         _row(record, run_dir, settings)
         for record, run_dir, settings in zip(records, run_dirs, differences(configs), strict=True)
@@ -73,6 +65,11 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in config.items():
         values |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return values
+
+
+def _without_followers(config: dict[str, Any]) -> dict[str, Any]:
+    follows = {"optimizer.lr": "model.lr", "trainer.max_epochs": "model.epochs"}
+    return {key: value for key, value in config.items() if key not in follows or value != config.get(follows[key])}
 
 
 def compare_view(table: pd.DataFrame) -> Table:

@@ -79,7 +79,7 @@ def tensors(views: Sequence[Pixels], image_hw: NDArray[np.float32], *, device: t
 def answers(looker: Looker, views: Sequence[Pixels], image_hw: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
     """Return a network's outputs by name, with `probabilities` (N, C) among them; arguments as `tensors`."""
     outputs = looker.net(*tensors(views, image_hw, device=looker.device))
-    outputs = {**outputs, "probabilities": outputs["logits"].double().softmax(dim=1)}
+    outputs = {**outputs, "probabilities": outputs["logits"].cpu().double().softmax(dim=1)}
     return {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
 
 

@@ -242,6 +242,8 @@ def _mistakes(run: _Run, first: str, *, progress: bool) -> list[dict[str, Any]]:
 
 def _picture(run: _Run, image_id: str) -> Markup | None:
     photo = run.manifest.loc[image_id]
+    if not photo["path"]:
+        return None  # trained on features alone
     scale = _SIDE_PX / max(photo["width"], photo["height"])
     image_hw = (max(1, round(photo["height"] * scale)), max(1, round(photo["width"] * scale)))
     try:

@@ -197,7 +197,7 @@ def _read_file(path: Path) -> pd.DataFrame:
 
 
 def _read_run(run_dir: Path) -> pd.DataFrame:
-    parts = [path for stem in ("oof", "test") for path in sorted(run_dir.glob(f"fold-*/{stem}_boxes.csv"))]
+    parts = [path for stem in ("oof", "holdout", "test") for path in sorted(run_dir.glob(f"fold-*/{stem}_boxes.csv"))]
     if not parts:
         raise InputError(f"{run_dir}: no fold-*/oof_boxes.csv in it; expected a run of model.predict_box=true")
     table = pd.concat([_read_file(path) for path in parts])

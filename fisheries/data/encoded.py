@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,10 +16,11 @@ from torch.utils.data import Dataset
 from fisheries.batch import Batch
 from fisheries.boxes import xywh_px_to_xyxy, xyxy_to_cxcywh
 from fisheries.data.dataset import Key, boxes_xywh_px, epoch_and_position
-from fisheries.data.feature_store import PLAIN, FeatureStore, image_keys, view_key, view_seed
-from fisheries.data.images import read_image
+from fisheries.data.feature_store import PLAIN, FeatureStore, image_keys, missing_keys, view_key, view_seed
+from fisheries.data.images import read_bytes, read_image
 from fisheries.data.metadata import SizeStatistics
 from fisheries.data.transforms import Transform
+from fisheries.schema import InputError
 
 
 class EncodedDataset(Dataset[Batch]):
@@ -31,6 +34,9 @@ class EncodedDataset(Dataset[Batch]):
         sizes: as in `FishDataset`.
         store: has each image's views.
         views: names of views that the store has of each image; epochs take them in turn.
+
+    Raises:
+        InputError: the store lacks one.
     """
 
     def __init__(
@@ -48,6 +54,9 @@ class EncodedDataset(Dataset[Batch]):
         boxes_xyxy = xywh_px_to_xyxy(boxes_xywh_px(boxes, images.index), np.maximum(hw, 1))  # NaN without a box
         has_box = ~np.isnan(boxes_xyxy[:, :1])  # (N, 1)
         cxcywh = np.where(has_box, xyxy_to_cxcywh(boxes_xyxy), 0)
+        lacking = missing_keys(store, [key for view in views for key in image_keys(images, view)])
+        if lacking:
+            raise InputError(f"{len(lacking)} of {len(images)} images have no stored features; expected some of each")
         self.image_ids = images.index.tolist()
         self.sha256 = images["sha256"].tolist()
         self.image_hw = torch.from_numpy(sizes.standardize(hw))
@@ -97,6 +106,8 @@ class ViewDataset(Dataset[tuple[str, Tensor]]):
 
     def __getitem__(self, position: int) -> tuple[str, Tensor]:
         """Return the key and the picture (3, H, W) uint8."""
-        seed = view_seed(self.sha256[position], self.view)
-        picture = self.transform(read_image(self.paths[position]), None, seed).image
+        path, sha256 = self.paths[position], self.sha256[position]
+        if hashlib.sha256(read_bytes(Path(path))).hexdigest() != sha256:
+            raise InputError(f"{path}: is another photograph than when the run began; start a new run")
+        picture = self.transform(read_image(path), None, view_seed(sha256, self.view)).image
         return self.keys[position], torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))

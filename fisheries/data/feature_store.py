@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,11 +64,16 @@ def store_dir(base: Path, about: Mapping[str, Any]) -> Path:
         base: where all such folders are.
         about: everything that features depend on besides the photograph: the network and its weights' hash, the size
             of its input, the transform.
+
+    Raises:
+        InputError: the folder can't be written.
     """
     text = json.dumps(about, sort_keys=True, indent=2)
     folder = base / f"features-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    if not (folder / ABOUT).is_file():
+    try:
         write_atomic(folder / ABOUT, text.encode())
+    except OSError as error:
+        raise InputError(f"{folder}: can't be written ({error.strerror}); give another tables_dir") from error
     return folder
 
 
@@ -82,30 +87,48 @@ def open_store(folder: Path) -> FeatureStore:
     return FeatureStore(shards, places)
 
 
-def write_shard(folder: Path, keys: Sequence[str], values: NDArray[np.float32]) -> None:
+def write_shard(folder: Path, keys: Sequence[str], values: NDArray[np.float32]) -> str:
     """Add arrays (N, ...) to a store; a shard counts once its keys are there, and these are written last.
 
-    Its name follows from its keys, so that processes that compute the same photographs do not disturb one another.
+    Returns:
+        The shard's name. It follows from its keys, so that processes that compute the same photographs do not disturb
+        one another.
+
+    Raises:
+        InputError: the folder can't be written.
     """
     text = "\n".join(keys)
-    path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npy"
-    narrow = narrowed(values)
-    buffer = _npy_bytes(narrow)
-    write_atomic(path, buffer)
-    write_atomic(path.with_suffix(".keys"), text.encode())
+    name = hashlib.sha256(text.encode()).hexdigest()[:16]
+    try:
+        if not (folder / f"{name}.keys").is_file():
+            write_atomic(folder / f"{name}.npy", _npy_bytes(narrowed(values)))
+            write_atomic(folder / f"{name}.keys", text.encode())
+    except OSError as error:
+        raise InputError(
+            f"{folder}: can't be written ({error.strerror}); make room there, or give another folder"
+        ) from error
+    return name
+
+
+def keep_shards(folder: Path, names: Collection[str]) -> None:
+    """Remove all shards but those of these names."""
+    for file in [*folder.glob("*.keys"), *folder.glob("*.npy")]:  # the keys first: without them a shard is none
+        if file.stem not in names:
+            file.unlink()
 
 
 def narrowed(values: NDArray[np.float32]) -> NDArray[Any]:
     """Return values (N, ...) as float16 if rounding is small beside each feature's spread over images, else float32.
 
-    The spread is that of the images at hand; with fewer than eight it says little, and float32 stays.
+    The spread is that of the images at hand; with fewer than eight it says little, and float32 stays. A feature that
+    varies less than a hundredth of what features do on average is measured by that hundredth.
     """
     with np.errstate(over="ignore"):
         half = values.astype(np.float16)
     if len(values) < 8 or not np.isfinite(half).all():
         return values
-    rounding = np.sqrt(np.square(half.astype(np.float32) - values).mean(axis=0))
-    return half if (rounding <= _ROUNDING * values.std(axis=0)).all() else values
+    rounding, spread = (half.astype(np.float32) - values).std(axis=0), values.std(axis=0)
+    return half if (rounding <= _ROUNDING * np.maximum(spread, 0.01 * spread.mean())).all() else values
 
 
 def check_space(folder: Path, *, arrays: int, shape: tuple[int, ...]) -> None:
@@ -117,8 +140,8 @@ def check_space(folder: Path, *, arrays: int, shape: tuple[int, ...]) -> None:
     needed, free = 4 * arrays * int(np.prod(shape)), shutil.disk_usage(folder).free
     if needed > free - _FREE_BYTES:
         raise InputError(
-            f"{folder}: {arrays} feature arrays {shape} need up to {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; "
-            "give another tables_dir, smaller pictures or a head on pooled features (model.head=linear)"
+            f"{folder}: {arrays} feature arrays {shape} need up to {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free, "
+            "of which 1 GB is left to others; give another tables_dir, smaller pictures or a head on pooled features (model.head=linear)"
         )
 
 

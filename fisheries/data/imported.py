@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fisheries.data.cues import read_features
-from fisheries.data.feature_store import ABOUT, FeatureStore, open_store, write_shard
+from fisheries.data.feature_store import ABOUT, FeatureStore, keep_shards, open_store, write_shard
 from fisheries.data.tables import MANIFEST_CSV, read_manifest
 from fisheries.schema import MANIFEST, OK, TRAIN, InputError, read_table, write_atomic, write_table
 
@@ -41,8 +41,9 @@ def import_features(features_npz: Path, manifest_csv: Path, out: Path) -> pd.Dat
     values = features.to_numpy(dtype=np.float32)
     keys = [hashlib.sha256(value.tobytes()).hexdigest() for value in values]
     rows = rows.assign(path="", status=OK, subset=_subsets(rows), sha256=pd.Series(keys, rows.index, dtype="str"))
-    for start in range(0, len(keys), _SHARD_ROWS):
-        write_shard(out, keys[start : start + _SHARD_ROWS], values[start : start + _SHARD_ROWS])
+    starts = range(0, len(keys), _SHARD_ROWS)
+    parts = [slice(start, start + _SHARD_ROWS) for start in starts]
+    keep_shards(out, {write_shard(out, keys[part], values[part]) for part in parts})
     write_table(rows, out / MANIFEST_CSV)
     about = {_SOURCE: features_npz.name, "sha256": hashlib.sha256(features_npz.read_bytes()).hexdigest()}
     write_atomic(out / ABOUT, json.dumps(about, indent=2).encode())
@@ -52,7 +53,10 @@ def import_features(features_npz: Path, manifest_csv: Path, out: Path) -> pd.Dat
 
 def is_imported(folder: Path) -> bool:
     """Whether a folder was written by `import_features`."""
-    return (folder / ABOUT).is_file() and _SOURCE in json.loads((folder / ABOUT).read_text())
+    try:
+        return _SOURCE in json.loads((folder / ABOUT).read_text())
+    except (OSError, ValueError, TypeError):  # none, or somebody else's
+        return False
 
 
 def read_imported(folder: Path) -> tuple[pd.DataFrame, FeatureStore]:

@@ -41,9 +41,9 @@ def predict(net: nn.Module, batches: Iterable[Batch], *, classes: Sequence[str],
         outputs = run_net(net, batch, device)
         image_ids += batch["image_id"]
         # in float64 a confident answer keeps its small probabilities, and rows sum to 1
-        rows.append(outputs["logits"].double().softmax(dim=1).cpu().numpy())
+        rows.append(outputs["logits"].cpu().double().softmax(dim=1).numpy())
         if "box_cxcywh" in outputs:
-            boxes.append(outputs["box_cxcywh"].double().cpu().numpy())
+            boxes.append(outputs["box_cxcywh"].cpu().double().numpy())
     index = pd.Index(image_ids, name=KEY)
     probabilities = pd.DataFrame(np.concatenate(rows), index=index, columns=list(classes))
     if not boxes:

@@ -96,7 +96,7 @@ def suggest_lr(table: pd.DataFrame) -> float:
     Raises:
         InputError: the loss did not fall.
     """
-    lowest = int(table["smoothed"].argmin())
+    lowest = 0 if table["smoothed"].isna().all() else int(table["smoothed"].argmin())
     if lowest == 0:
         raise InputError(
             f"find_lr: the loss did not fall at {len(table)} learning rates from {RATES[0]:.0e}: "

@@ -55,13 +55,16 @@ def test_float16_halves_the_file_and_values_that_it_would_blur_stay_float32():
     assert narrowed(features + 1000).dtype == np.float32  # the spread drowns in the rounding of the offset
     assert narrowed(features * 1e6).dtype == np.float32  # beyond float16
     assert narrowed(features[:5]).dtype == np.float32  # too few to tell the spread
+    dead = np.where(np.arange(8) == 3, np.float32(0.3), features)  # says nothing, so rounding it takes nothing away
+    assert narrowed(dead).dtype == np.float16
 
 
 @given(st.integers(0, 1000), st.floats(1e-3, 1e3), st.floats(-5, 5))
 def test_rounding_is_small_beside_the_spread_of_every_feature(seed: int, scale: float, offset: float):
     features = ((spread(50, 6, seed=seed) + offset) * scale).astype(np.float32)
-    error = np.sqrt(np.square(narrowed(features).astype(np.float32) - features).mean(axis=0))
-    assert (error <= 1e-3 * features.std(axis=0)).all()
+    error = (narrowed(features).astype(np.float32) - features).std(axis=0)
+    spread_of = features.std(axis=0)
+    assert (error <= 1e-3 * np.maximum(spread_of, 0.01 * spread_of.mean())).all()
 
 
 def test_a_full_competition_of_pooled_features_takes_less_than_100_mb(tmp_path: Path):

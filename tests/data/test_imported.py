@@ -54,6 +54,16 @@ def test_importing_again_replaces_and_a_foreign_folder_is_left_alone(
     assert not list((tmp_path / "photos").iterdir())
 
 
+def test_importing_narrower_features_leaves_nothing_of_the_wider_ones(
+    files: tuple[Path, Path, np.ndarray], tmp_path: Path
+):
+    import_features(files[0], files[1], tmp_path / "out")
+    np.savez(files[0], features=files[2][:, :3], image_id=np.load(files[0])["image_id"])
+    import_features(files[0], files[1], tmp_path / "out")
+    assert read_imported(tmp_path / "out")[1].shape == (3,)
+    assert len(list((tmp_path / "out").glob("*.npy"))) == 1
+
+
 def test_a_lost_shard_is_told_by_the_name_of_an_image(files: tuple[Path, Path, np.ndarray], tmp_path: Path):
     import_features(files[0], files[1], tmp_path / "out")
     next((tmp_path / "out").glob("*.keys")).unlink()
