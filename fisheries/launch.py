@@ -62,6 +62,9 @@ def _job(config: DictConfig) -> None:
     name = f"{run_dir.parent.name}-{run_dir.name}" if run_dir.name.isdigit() else run_dir.name
     multirun = str(state.mode).endswith("MULTIRUN")
     console = _console()
+    began = (run_dir / "config.yaml").is_file() and os.environ.get("LOCAL_RANK", "0") == "0"
+    if began and config.resume is None:  # said here, so that no trace of this is left in that folder
+        sys.exit(f"fisheries: {run_dir}: is a run already: go on with resume={run_dir}, or give another hydra.run.dir")
     try:
         if config.resume is not None:
             if multirun:

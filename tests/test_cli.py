@@ -120,6 +120,15 @@ def test_a_mistake_of_ours_keeps_its_traceback():
     assert user_error(ZeroDivisionError("division by zero")) is None
 
 
+def test_a_run_does_not_begin_in_the_folder_of_another(tmp_path: Path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("seed: 1\n")
+    line = failed_with_one_line(call(sys.executable, ROOT / "train.py", "hydra.run.dir=run", cwd=tmp_path))
+    assert "run: is a run already: go on with resume=" in line
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.yaml"]
+    assert (tmp_path / "run" / "config.yaml").read_text() == "seed: 1\n"
+
+
 def test_a_run_that_never_began_leaves_no_folder(tmp_path: Path):
     call(sys.executable, ROOT / "train.py", "optimizer.lr=-1", cwd=tmp_path)
     assert not list((tmp_path / "runs").iterdir())
