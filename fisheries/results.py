@@ -228,7 +228,8 @@ def _submit(
     path = write_submission(predictions, Path(config.submissions_dir) / f"{name}.csv").path
     honest = scores[UNSEEN if UNSEEN in scores else SEEN]
     write_submission_notes(path, run=name, git_commit=git_commit(), folds_hash=table_hash(folds), scores=honest)
-    console.print(f"Submission: {path} ({len(predictions)} rows)")
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    console.print(f"Submission: {shown} ({len(predictions)} rows)")
     return _score_test(config, material, predictions, console=console)
 
 
