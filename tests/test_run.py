@@ -268,7 +268,15 @@ def test_an_interrupted_run_goes_on_and_ends_as_the_uninterrupted_one(
     whole = uninterrupted(*options)
     train = [sys.executable, str(ROOT / "train.py")]
     command = [*train, *options]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # a shell makes what runs in its background deaf to Ctrl-C, and its children with it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     wait_for_line(process, "epoch 2/4")
     process.send_signal(stop)
     printed = process.communicate(timeout=60)[0]
