@@ -77,7 +77,7 @@ def compare_view(table: pd.DataFrame) -> Table:
     has_test = "stage2_log_loss" in table
     names = ("unseen", "90 %", "of prior", "seen", *(["stage 2"] if has_test else []), "min")
     columns = [Column(name, justify="right", no_wrap=True) for name in names]
-    first = Column("run", overflow="fold", min_width=20)
+    first = Column("run", overflow="fold", min_width=18)
     view = Table(first, *columns, box=SIMPLE_HEAD, pad_edge=False, title="Log loss on boats", title_justify="left")
     for name, row in _sorted(table).iterrows():
         interval = "-" if pd.isna(row.get("unseen_low")) else f"{row['unseen_low']:.2f} to {row['unseen_high']:.2f}"

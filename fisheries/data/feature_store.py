@@ -43,8 +43,12 @@ class FeatureStore:
 
     def take(self, keys: Sequence[str]) -> NDArray[np.float32]:
         """Return the arrays (N, ...) of `keys`, in their order."""
-        places = [self.places[key] for key in keys]
-        return np.stack([self.shards[shard][row] for shard, row in places]).astype(np.float32)
+        places = np.array([self.places[key] for key in keys])  # (N, 2)
+        taken = np.empty((len(keys), *self.shape), dtype=np.float32)
+        for shard in np.unique(places[:, 0]):
+            own = places[:, 0] == shard
+            taken[own] = self.shards[shard][places[own, 1]]
+        return taken
 
 
 def view_key(sha256: str, view: str) -> str:
@@ -82,7 +86,8 @@ def open_store(folder: Path) -> FeatureStore:
     shards: list[NDArray[Any]] = []
     places: dict[str, tuple[int, int]] = {}
     for keys_file in sorted(folder.glob("*.keys")):
-        shards.append(np.load(keys_file.with_suffix(".npy"), mmap_mode="r", allow_pickle=False))
+        # as a plain array, since a row of np.memmap costs more than the bytes in it
+        shards.append(np.asarray(np.load(keys_file.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)))
         places |= {key: (len(shards) - 1, row) for row, key in enumerate(keys_file.read_text().splitlines())}
     return FeatureStore(shards, places)
 
@@ -118,16 +123,18 @@ def keep_shards(folder: Path, names: Collection[str]) -> None:
 
 
 def narrowed(values: NDArray[np.float32]) -> NDArray[Any]:
-    """Return values (N, ...) as float16 if rounding is small beside each feature's spread over images, else float32.
+    """Return values (N, F, ...) as float16 if rounding is small beside each feature's spread, else as float32.
 
-    The spread is that of the images at hand; with fewer than eight it says little, and float32 stays. A feature that
-    varies less than a hundredth of what features do on average is measured by that hundredth.
+    The spread is that over the images at hand and, of a map, over its positions; with fewer than eight images it says
+    little, and float32 stays. A feature that varies less than a hundredth of what features do on average is measured by
+    that hundredth.
     """
     with np.errstate(over="ignore"):
         half = values.astype(np.float16)
     if len(values) < 8 or not np.isfinite(half).all():
         return values
-    rounding, spread = (half.astype(np.float32) - values).std(axis=0), values.std(axis=0)
+    over = (0, *range(2, values.ndim))
+    rounding, spread = (half.astype(np.float32) - values).std(axis=over), values.std(axis=over)
     return half if (rounding <= _ROUNDING * np.maximum(spread, 0.01 * spread.mean())).all() else values
 
 
