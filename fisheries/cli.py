@@ -530,10 +530,9 @@ def show_transforms(
     for name in transform or []:
         if name not in known:
             raise InputError(f"--transform {name}: no such choice{nearest(name, known)}; there are {', '.join(known)}")
-    if image is None:
-        pixels, box = example(seed)
-    else:
-        pixels, box = read_image(image), None
+    if image is None and boxes is not None:
+        raise InputError(f"--boxes {boxes}: is for a photograph of yours: give IMAGE, too")
+    pixels, box = example(seed) if image is None else (read_image(image), None)
     if image is not None and boxes is not None:
         table = read_table(boxes, BOXES, unique=False)
         box = box_of(image.name, table, image_hw=pixels.shape[:2], source=boxes)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -23,7 +22,7 @@ from timm.optim._optim_factory import create_optimizer_v2
 from torch import nn
 from torch.optim import Optimizer
 
-from fisheries.config import AUTO, IMPORTED, plain, read_config
+from fisheries.config import AUTO, IMPORTED, is_random, plain, read_config
 from fisheries.data.cropping import CropRule, check_rule
 from fisheries.data.datamodule import FisheriesDataModule
 from fisheries.data.feature_store import PLAIN, FeatureStore
@@ -49,7 +48,7 @@ from fisheries.training.callbacks import (
     WholeCheckpoints,
     checkpoints,
 )
-from fisheries.training.devices import choose_devices
+from fisheries.training.devices import choose_device, choose_devices
 from fisheries.training.finetune import OpenGroups, Phase, check_phases, opens_all, parameter_groups, plan_phases
 from fisheries.training.loggers import create_logger
 from fisheries.training.losses import FishLoss
@@ -212,7 +211,7 @@ def frozen_features(config: DictConfig, net: FishNet, material: Material, *, con
     names = view_names(config)
     if material.features is not None or not names or config.trainer.fast_dev_run:
         return material.features
-    model, image_hw = config.model, image_hw_of(config)
+    model, trainer, image_hw = config.model, config.trainer, image_hw_of(config)
     images = material.manifest[material.manifest["status"] == OK]
     augmented = train_transform(image_hw=image_hw, **plain(config.transform))
     views = [View(images, PLAIN, eval_transform(image_hw=image_hw))]
@@ -223,7 +222,7 @@ def frozen_features(config: DictConfig, net: FishNet, material: Material, *, con
         views,
         about={**about, "takes": "map" if model.head in MAP_HEADS else "features", "image_hw": list(image_hw)},
         base=Path(config.tables_dir),
-        device=_device(config),
+        device=choose_device(plain(trainer.gpus), accelerator=trainer.accelerator, devices=plain(trainer.devices)),
         batch_size=config.data.batch_size,
         workers=config.data.workers,
         console=console,
@@ -237,10 +236,9 @@ def view_names(config: DictConfig) -> list[str]:
     chance. A name holds what the transform does, so that others are not taken for it.
     """
     model, transform = config.model, plain(config.transform)
-    random = any(transform.values())
-    if not model.backbone_frozen or (random and model.views is None):
+    if not model.backbone_frozen or (is_random(config) and model.views is None):
         return []
-    if not random:
+    if not is_random(config):
         return [PLAIN]
     digest = hashlib.sha256(json.dumps(transform, sort_keys=True).encode()).hexdigest()[:8]
     return [f"{digest}-{config.seed}-{number}" for number in range(model.views)]
@@ -440,17 +438,6 @@ def resume_path(folder: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def _device(config: DictConfig) -> torch.device:
-    """Return the first of the devices to train on."""
-    trainer = config.trainer
-    chosen = choose_devices(plain(trainer.gpus), accelerator=trainer.accelerator, devices=plain(trainer.devices))
-    rank = int(os.environ.get("LOCAL_RANK", 0))  # of a process that a launcher started
-    first = chosen["devices"][rank] if isinstance(chosen["devices"], list) else rank
-    if chosen["accelerator"] != "cpu" and torch.cuda.is_available():
-        return torch.device("cuda", first)
-    return torch.device("mps" if chosen["accelerator"] in ("gpu", "mps") else "cpu")
-
-
 def _check_input(net: FishNet, image_hw: tuple[int, int], *, name: str) -> None:
     """Try a picture of that size; some networks take their own size only, and some fail on small ones."""
     try:
@@ -494,7 +481,6 @@ def _quieten() -> None:
         ".*does not have many workers.*",
         ".*GPU available but not used.*",
         ".*in eval mode at the start of training.*",
-        r".*module\(s\) in eval mode at the start of training.*",
         ".*is smaller than the logging interval.*",
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*find_unused_parameters=True.*",

@@ -56,6 +56,11 @@ def read_config(run_dir: Path) -> DictConfig:
     return config
 
 
+def is_random(config: DictConfig) -> bool:
+    """Whether the transform leaves something to chance, so that each epoch sees other views."""
+    return any(plain(config.transform).values())
+
+
 def plain(node: Any) -> Any:
     """Return a node of a configuration as dicts, lists and values; anything else as it is."""
     return OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig | ListConfig) else node
@@ -101,7 +106,7 @@ def _kinds(config: DictConfig) -> list[str]:
 
 def _frozen(config: DictConfig) -> list[str]:
     model, problems = config.model, []
-    views, random = model.views, any(plain(config.transform).values())
+    views, random = model.views, is_random(config)
     if not isinstance(model.backbone_frozen, bool):
         return [f"model.backbone_frozen={model.backbone_frozen!r}: expected true or false"]
     if views is not None and (isinstance(views, bool) or not isinstance(views, int) or not 1 <= views <= 1000):

@@ -39,10 +39,10 @@ from fisheries.schema import (
     FOLDS,
     MANIFEST,
     OK,
-    USABLE,
     InputError,
     nearest,
     read_table,
+    usable_boxes,
     write_atomic,
     write_table,
 )
@@ -119,7 +119,7 @@ def explain_run(
 
 def _load(run_dir: Path, *, gpus: str, console: Console) -> _Run:
     trained = compose.load_run(run_dir, console=console)
-    device = choose_device(int(gpus) if gpus.isdigit() else gpus)
+    device = choose_device(gpus)
     fold, image_hw = trained.folds[0], compose.image_hw_of(trained.config)
     net = fold.net.to(device).float().eval()
     noise = np.random.default_rng(0).integers(0, 256, (*image_hw, 3), dtype=np.uint8)  # on black much is silent
@@ -129,7 +129,7 @@ def _load(run_dir: Path, *, gpus: str, console: Console) -> _Run:
     if note:
         console.print(note)
     manifest = read_table(run_dir / "manifest.csv", MANIFEST)
-    boxes = _usable(read_table(run_dir / "boxes.csv", BOXES, unique=False))
+    boxes = usable_boxes(read_table(run_dir / "boxes.csv", BOXES, unique=False))
     no_fish = trained.config.data.no_fish or ""
     images = usable_images(manifest)
     return _Run(
@@ -141,12 +141,6 @@ def _load(run_dir: Path, *, gpus: str, console: Console) -> _Run:
         decks=images[(images["label"] == no_fish) & ~images.index.isin(boxes.index)],
         no_fish=no_fish,
     )
-
-
-def _usable(boxes: pd.DataFrame) -> pd.DataFrame:
-    usable = boxes[boxes["status"].isin(USABLE)]
-    area = usable["box_width"] * usable["box_height"]
-    return usable.iloc[np.argsort(-area.to_numpy(), kind="stable")]
 
 
 def _parts(folds: pd.DataFrame, number: int) -> pd.Series:

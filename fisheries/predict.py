@@ -80,7 +80,7 @@ def predict_paths(
     trained = compose.load_run(run_dir, console=console)
     second = None if crops_run is None else _second_stage(crops_run, trained, boxes, run_dir, console=console)
     tables = read_boxes(boxes)
-    device = choose_device(int(gpus) if gpus.isdigit() else gpus)
+    device = choose_device(gpus)
     images = scan_paths(paths, progress=console.is_terminal)
     readable = images[images["status"] == OK]
     if readable.empty:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import platform
 import subprocess
@@ -16,6 +15,7 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
+from fisheries.analysis.page import figure_png
 from fisheries.analysis.plots import plot_curves
 from fisheries.analysis.report import write_report
 from fisheries.analysis.score_view import class_view, part_view
@@ -161,9 +161,7 @@ def _boxes(run_dir: Path, numbers: Sequence[int], stem: str, material: Material)
 
 def _save_curves(run_dir: Path, numbers: Sequence[int], *, prior_log_loss: float) -> None:
     epochs = {f"fold {number}": pd.read_csv(fold_dir(run_dir, number) / EPOCHS) for number in numbers}
-    picture = io.BytesIO()
-    plot_curves(epochs, prior_log_loss=prior_log_loss).savefig(picture, format="png", dpi=120)
-    write_atomic(run_dir / "curves.png", picture.getvalue())
+    write_atomic(run_dir / "curves.png", figure_png(plot_curves(epochs, prior_log_loss=prior_log_loss)))
 
 
 def _versions() -> dict[str, str]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import signal
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -14,11 +11,11 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_only
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 from rich.progress import track
 
 from fisheries import compose
+from fisheries.analysis.page import figure_png
 from fisheries.compose import fold_dir, fold_numbers
 from fisheries.config import check_config, save_config
 from fisheries.data.datamodule import FisheriesDataModule
@@ -31,6 +28,7 @@ from fisheries.models.fishnet import FishNet
 from fisheries.results import finish, git_commit, material_hash
 from fisheries.schema import FOLDS, OK, TRAIN, read_table, table_hash, write_atomic, write_predictions, write_table
 from fisheries.training.callbacks import BEST
+from fisheries.training.fitting import fit
 from fisheries.training.loggers import close_loggers
 from fisheries.training.lr_finder import plot_lr, search_lr, suggest_lr
 from fisheries.training.module import FishModule
@@ -170,33 +168,12 @@ def _find_lr(
         )
     write_atomic(run_dir / "lr_find.csv", table.to_csv(index=False).encode())
     suggestion = suggest_lr(table)
-    picture = io.BytesIO()
     title = f"{config.model.backbone}, {config.optimizer.name}"
-    plot_lr(table, suggestion=suggestion, title=title).savefig(picture, format="png", dpi=120)
-    write_atomic(run_dir / "lr_find.png", picture.getvalue())
+    write_atomic(run_dir / "lr_find.png", figure_png(plot_lr(table, suggestion=suggestion, title=title)))
     console.print(
         f"Learning rate: the loss falls fastest at optimizer.lr={suggestion:.1e} (now {config.optimizer.lr:.1e}); "
         f"{run_dir / 'lr_find.png'}; nothing is trained"
     )
-
-
-def fit(
-    trainer: pl.Trainer, module: pl.LightningModule, data: FisheriesDataModule, *, resume_path: Path | None
-) -> None:
-    """Train, going on from a checkpoint if there is one.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C was pressed; Lightning by itself would exit with code 1.
-        SystemExit: with code 143 on SIGTERM, where Lightning's would be 0.
-    """
-    try:
-        trainer.fit(module, datamodule=data, ckpt_path=resume_path, weights_only=True)
-    except SIGTERMException:
-        sys.exit(128 + signal.SIGTERM)
-    except SystemExit:
-        if trainer.interrupted:
-            raise KeyboardInterrupt from None
-        raise
 
 
 def _keep_best(trainer: pl.Trainer, net: FishNet, folder: Path) -> None:

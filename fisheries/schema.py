@@ -181,10 +181,15 @@ def check_predictions(table: pd.DataFrame, name: Path | str = "predictions") -> 
 
 def largest_boxes(boxes: pd.DataFrame) -> pd.DataFrame:
     """Return the largest usable box of each image that has one, a row an image; of equal ones the first."""
+    ordered = usable_boxes(boxes)
+    return ordered[~ordered.index.duplicated()]
+
+
+def usable_boxes(boxes: pd.DataFrame) -> pd.DataFrame:
+    """Return the boxes that can be used, the largest first; equal ones stay in their order."""
     usable = boxes[boxes["status"].isin(USABLE)]
     area = (usable["box_width"] * usable["box_height"]).to_numpy(dtype=np.float64)
-    ordered = usable.iloc[np.argsort(-area, kind="stable")]
-    return ordered[~ordered.index.duplicated()]
+    return usable.iloc[np.argsort(-area, kind="stable")]
 
 
 def table_hash(table: pd.DataFrame) -> str:

@@ -27,7 +27,7 @@ MAY = {
     "crops": BORDER | {"config", "data"},
     "predict": BORDER | {"compose", "config", "crops", "data", "inference", "training"},
     "explain": BORDER | {"compose", "data", "inference", "training", "analysis", "models"},
-    "run": BORDER | {"config", "material", "compose", "results", "data", "models", "training", "inference"},
+    "run": BORDER | {"analysis", "config", "material", "compose", "results", "data", "models", "training", "inference"},
     "errors": {"schema"},
     "launch": {"schema", "errors", "config", "compose", "run"},
     "cli": {"schema", "errors", "analysis", "launch", "predict", "crops", "explain", "data", "inference"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Sampler
 
 from fisheries.batch import Batch
-from fisheries.data.dataset import EpochSampler, FishDataset, InOrder, one_hot
+from fisheries.data.dataset import EpochSampler, FishDataset, InOrder, make_rows, one_hot
 from fisheries.data.encoded import EncodedDataset
 from fisheries.data.feature_store import PLAIN, FeatureStore
 from fisheries.data.metadata import SizeStatistics, fit_sizes
@@ -71,21 +71,20 @@ class FisheriesDataModule(pl.LightningDataModule):
         self.sizes: SizeStatistics = fit_sizes(train)
         self.eval_transform = eval_transform
         self.batch_size, self.seed, self.balanced, self.store = batch_size, seed, balanced, store
-        self.workers = (
-            workers if store is None else 0
-        )  # to fetch what is there already, a process costs more than it saves
+        # to fetch what is there already, a process costs more than it saves
+        self.workers = workers if store is None else 0
         targets, weights = one_hot(train["label"], self.classes), np.ones(len(train), dtype=np.float32)
         if extra is not None:
             train = pd.concat([train, extra])
             targets = np.concatenate([targets, extra[self.classes].to_numpy(dtype=np.float32)])
             weights = np.concatenate([weights, extra["weight"].to_numpy(dtype=np.float32)])
         self.class_counts = targets.sum(axis=0)  # (C,)
-        rows = _Rows(targets=targets, weights=weights, boxes=boxes, sizes=self.sizes)
+        rows = make_rows(train, targets=targets, weights=weights, boxes=boxes, sizes=self.sizes)
         self.train_set: FishDataset | EncodedDataset
         if store is None:
-            self.train_set = FishDataset(train, **rows, transform=train_transform, seed=seed)
+            self.train_set = FishDataset(rows, transform=train_transform, seed=seed)
         else:
-            self.train_set = EncodedDataset(train, **rows, store=store, views=views)
+            self.train_set = EncodedDataset(rows, store=store, views=views)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the training batches; the order and views of an epoch depend on the seed and its number alone."""
@@ -142,20 +141,12 @@ def predict_loader(
     With a `store` they hold what is there of each image's plain view, and no photograph is read.
     """
     weights = np.ones(len(images), dtype=np.float32)
-    rows = _Rows(targets=one_hot(images["label"], classes), weights=weights, boxes=boxes, sizes=sizes)
+    rows = make_rows(images, targets=one_hot(images["label"], classes), weights=weights, boxes=boxes, sizes=sizes)
+    order = InOrder(len(images))
     if store is not None:
-        return _loader(
-            EncodedDataset(images, **rows, store=store), InOrder(len(images)), batch_size=batch_size, workers=0
-        )
-    dataset = FishDataset(images, **rows, transform=transform, seed=0)  # such a transform leaves nothing to chance
-    return _loader(dataset, InOrder(len(images)), batch_size=batch_size, workers=workers)
-
-
-class _Rows(TypedDict):
-    targets: NDArray[np.float32]
-    weights: NDArray[np.float32]
-    boxes: pd.DataFrame
-    sizes: SizeStatistics
+        return _loader(EncodedDataset(rows, store=store), order, batch_size=batch_size, workers=0)
+    dataset = FishDataset(rows, transform=transform, seed=0)  # such a transform leaves nothing to chance
+    return _loader(dataset, order, batch_size=batch_size, workers=workers)
 
 
 def _whole(batch: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,38 +22,55 @@ from fisheries.schema import InputError, largest_boxes, nearest
 Key = tuple[int, int] | int
 
 
+@dataclass(frozen=True)
+class Rows:
+    """What a batch says of images besides what they show; N rows of a manifest, in its order."""
+
+    images: pd.DataFrame  # by `image_id`
+    targets: NDArray[np.float32]  # (N, C) distributions, zeros where the class is not known
+    weights: NDArray[np.float32]  # (N,) in the loss
+    image_hw: NDArray[np.float32]  # (N, 2) standardized
+    boxes_xyxy: NDArray[np.float64]  # (N, 4) the largest usable box in [0, 1], NaN without one
+
+
+def make_rows(
+    images: pd.DataFrame,
+    *,
+    targets: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    boxes: pd.DataFrame,
+    sizes: SizeStatistics,
+) -> Rows:
+    """Join what is known of images, see `Rows`.
+
+    Args:
+        images: rows of a manifest, indexed by `image_id`; their sizes may be 0, unknown, if they have no boxes.
+        targets: see `Rows`.
+        weights: see `Rows`.
+        boxes: a box table.
+        sizes: statistics that standardize `image_hw`.
+    """
+    hw = images[["height", "width"]].to_numpy(dtype=np.float64)
+    boxes_xyxy = xywh_px_to_xyxy(_boxes_xywh_px(boxes, images.index), np.maximum(hw, 1))
+    return Rows(images, targets, weights, sizes.standardize(hw), boxes_xyxy)
+
+
 class FishDataset(Dataset[dict[str, Any]]):
     """Samples of a `Batch`, without its first dimension.
 
     Args:
-        images: rows of a manifest, indexed by `image_id`; of crops, such as `crop_table` returns, only these are read.
-        targets: (N, C) distribution of each row, zeros where the class is not known.
-        weights: (N,) of each row in the loss.
-        boxes: a box table; the largest usable box of an image is its box.
-        sizes: statistics that standardize `image_hw`.
+        rows: the images; of crops, such as `crop_table` returns, only these are read.
         transform: makes a view of a photograph.
         seed: the view of an image depends on (seed, epoch, position) alone, whatever the number of workers.
     """
 
-    def __init__(
-        self,
-        images: pd.DataFrame,
-        *,
-        targets: NDArray[np.float32],
-        weights: NDArray[np.float32],
-        boxes: pd.DataFrame,
-        sizes: SizeStatistics,
-        transform: Transform,
-        seed: int,
-    ) -> None:
-        hw = images[["height", "width"]].to_numpy(dtype=np.float64)
+    def __init__(self, rows: Rows, *, transform: Transform, seed: int) -> None:
+        images = rows.images
         self.image_ids = images.index.tolist()
         self.paths = images["path"].tolist()
         self.regions = images[list(REGION)].to_numpy(dtype=np.int64) if REGION[0] in images else None  # (N, 4)
-        self.targets = targets
-        self.weights = weights
-        self.image_hw = sizes.standardize(hw)
-        self.boxes_xyxy = xywh_px_to_xyxy(boxes_xywh_px(boxes, images.index), hw)  # (N, 4), NaN without a box
+        self.targets, self.weights = rows.targets, rows.weights
+        self.image_hw, self.boxes_xyxy = rows.image_hw, rows.boxes_xyxy
         self.transform = transform
         self.seed = seed
 
@@ -165,8 +183,7 @@ def one_hot(labels: pd.Series, classes: Sequence[str]) -> NDArray[np.float32]:
     return (labels.to_numpy()[:, None] == np.array(classes, dtype=object)[None]).astype(np.float32)
 
 
-def boxes_xywh_px(boxes: pd.DataFrame, image_ids: pd.Index) -> NDArray[np.float64]:
-    """Return the largest usable box (N, 4) of each image in frame pixels, NaN where there is none."""
+def _boxes_xywh_px(boxes: pd.DataFrame, image_ids: pd.Index) -> NDArray[np.float64]:
     # an image without a box is the rule here, not a mistake, so this join may leave gaps
     return (
         largest_boxes(boxes).reindex(image_ids)[["left", "top", "box_width", "box_height"]].to_numpy(dtype=np.float64)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from fisheries.batch import Batch
-from fisheries.boxes import xywh_px_to_xyxy, xyxy_to_cxcywh
-from fisheries.data.dataset import Key, boxes_xywh_px, epoch_and_position
+from fisheries.boxes import xyxy_to_cxcywh
+from fisheries.data.dataset import Key, Rows, epoch_and_position
 from fisheries.data.feature_store import PLAIN, FeatureStore, image_keys, missing_keys, view_key, view_seed
-from fisheries.data.images import read_bytes, read_image
-from fisheries.data.metadata import SizeStatistics
+from fisheries.data.images import read_image
 from fisheries.data.transforms import Transform
 from fisheries.schema import InputError
 
@@ -27,11 +23,7 @@ class EncodedDataset(Dataset[Batch]):
     """Batches with `encoded` in place of `image`, fetched whole since a sample by itself costs more than its step.
 
     Args:
-        images: rows of a manifest, indexed by `image_id`.
-        targets: as in `FishDataset`.
-        weights: as in `FishDataset`.
-        boxes: as in `FishDataset`.
-        sizes: as in `FishDataset`.
+        rows: the images.
         store: has each image's views.
         views: names of views that the store has of each image; epochs take them in turn.
 
@@ -39,30 +31,18 @@ class EncodedDataset(Dataset[Batch]):
         InputError: the store lacks one.
     """
 
-    def __init__(
-        self,
-        images: pd.DataFrame,
-        *,
-        targets: NDArray[np.float32],
-        weights: NDArray[np.float32],
-        boxes: pd.DataFrame,
-        sizes: SizeStatistics,
-        store: FeatureStore,
-        views: Sequence[str] = (PLAIN,),
-    ) -> None:
-        hw = images[["height", "width"]].to_numpy(dtype=np.float64)
-        boxes_xyxy = xywh_px_to_xyxy(boxes_xywh_px(boxes, images.index), np.maximum(hw, 1))  # NaN without a box
-        has_box = ~np.isnan(boxes_xyxy[:, :1])  # (N, 1)
-        cxcywh = np.where(has_box, xyxy_to_cxcywh(boxes_xyxy), 0)
+    def __init__(self, rows: Rows, *, store: FeatureStore, views: Sequence[str] = (PLAIN,)) -> None:
+        images = rows.images
         lacking = missing_keys(store, [key for view in views for key in image_keys(images, view)])
         if lacking:
             raise InputError(f"{len(lacking)} of {len(images)} images have no stored features; expected some of each")
-        self.image_ids = images.index.tolist()
-        self.sha256 = images["sha256"].tolist()
-        self.image_hw = torch.from_numpy(sizes.standardize(hw))
-        self.targets = targets
-        self.target, self.weight = torch.from_numpy(targets), torch.from_numpy(weights)
-        self.box_cxcywh = torch.from_numpy(cxcywh.astype(np.float32))
+        has_box = ~np.isnan(rows.boxes_xyxy[:, :1])  # (N, 1)
+        box_cxcywh = np.where(has_box, xyxy_to_cxcywh(rows.boxes_xyxy), 0)
+        self.image_ids, self.sha256 = images.index.tolist(), images["sha256"].tolist()
+        self.targets = rows.targets
+        self.target, self.weight = torch.from_numpy(rows.targets), torch.from_numpy(rows.weights)
+        self.image_hw = torch.from_numpy(rows.image_hw)
+        self.box_cxcywh = torch.from_numpy(box_cxcywh.astype(np.float32))
         self.has_box = torch.from_numpy(has_box[:, 0].astype(np.float32))
         self.store = store
         self.views = views
@@ -106,8 +86,7 @@ class ViewDataset(Dataset[tuple[str, Tensor]]):
 
     def __getitem__(self, position: int) -> tuple[str, Tensor]:
         """Return the key and the picture (3, H, W) uint8."""
-        path, sha256 = self.paths[position], self.sha256[position]
-        if hashlib.sha256(read_bytes(Path(path))).hexdigest() != sha256:
-            raise InputError(f"{path}: is another photograph than when the run began; start a new run")
-        picture = self.transform(read_image(path), None, view_seed(sha256, self.view)).image
+        sha256 = self.sha256[position]
+        photograph = read_image(self.paths[position], sha256=sha256)
+        picture = self.transform(photograph, None, view_seed(sha256, self.view)).image
         return self.keys[position], torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))

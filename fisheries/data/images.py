@@ -7,6 +7,7 @@ a word and PIL's `convert` clips 16-bit pixels, so neither does that here.
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import stat
 import warnings
@@ -77,19 +78,20 @@ class ImageFacts:
     notes: str = ""  # words in alphabetical order, separated by blanks
 
 
-def read_image(path: Path | str) -> NDArray[np.uint8]:
+def read_image(path: Path | str, *, sha256: str | None = None) -> NDArray[np.uint8]:
     """Decode a photograph.
 
     Args:
         path: a JPEG, PNG, TIFF, WebP, BMP or GIF (its first picture) of 8 or 16 bits.
+        sha256: of the file's bytes, if it must be these and no others.
 
     Returns:
         (H, W, 3) RGB, turned as EXIF says, 16 bits scaled to 8, transparency laid on black.
 
     Raises:
-        InputError: the file can't be read, is damaged, is no such image, or has more than `MAX_PIXELS`.
+        InputError: the file can't be read, is damaged, is no such image, has more than `MAX_PIXELS`, or is another.
     """
-    return np.array(_open(path))
+    return np.array(_open(path, sha256=sha256))
 
 
 def read_small(path: Path | str, *, image_hw: tuple[int, int]) -> NDArray[np.uint8]:
@@ -158,7 +160,7 @@ def status_of(error: Exception, data: bytes = b"") -> str:
     return "not_an_image" if foreign or isinstance(error, NotImplementedError) else "truncated"
 
 
-def _open(path: Path | str, *, least_px: int | None = None) -> Image.Image:
+def _open(path: Path | str, *, least_px: int | None = None, sha256: str | None = None) -> Image.Image:
     data = b""
     try:
         data = read_bytes(path)
@@ -166,6 +168,8 @@ def _open(path: Path | str, *, least_px: int | None = None) -> Image.Image:
     except Exception as error:  # PIL's readers raise whatever a broken file makes them stumble over
         reason = STATUSES[status_of(error, data)]
         raise InputError(f"{path}: {reason} ({_one_line(error)}); replace the file or leave it out") from error
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        raise InputError(f"{path}: is another photograph than the manifest's; scan the photographs again, in a new run")
     return image
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -40,12 +41,25 @@ def choose_devices(gpus: int | str | list[int] | None, *, accelerator: str | Non
     return {"accelerator": "gpu", "devices": wanted} if wanted else {"accelerator": "cpu", "devices": 1}
 
 
-def choose_device(gpus: int | str) -> torch.device:
-    """Return the device to predict on, see `choose_devices`."""
-    choice = choose_devices(gpus, accelerator=None, devices=None)
-    if choice["accelerator"] == "cpu":
-        return torch.device("cpu")
-    return torch.device("cuda" if torch.cuda.is_available() else "mps")
+def choose_device(
+    gpus: int | str | list[int] | None, *, accelerator: str | None = None, devices: Any = None
+) -> torch.device:
+    """Return the device of this process, the first of those chosen unless a launcher started several processes.
+
+    Args:
+        gpus: as in `choose_devices`, or such a count as text.
+        accelerator: as in `choose_devices`.
+        devices: likewise.
+
+    Raises:
+        InputError: as `choose_devices`.
+    """
+    wanted = int(gpus) if isinstance(gpus, str) and gpus.isdigit() else gpus
+    choice = choose_devices(wanted, accelerator=accelerator, devices=devices)
+    rank = int(os.environ.get("LOCAL_RANK", 0))
+    if choice["accelerator"] != "cpu" and torch.cuda.is_available():
+        return torch.device("cuda", choice["devices"][rank] if isinstance(choice["devices"], list) else rank)
+    return torch.device("mps" if choice["accelerator"] in ("gpu", "mps") else "cpu")
 
 
 def _counts(gpus: Any) -> bool:

@@ -17,6 +17,7 @@ from pytorch_lightning.callbacks import Callback
 
 from fisheries.batch import Batch
 from fisheries.schema import InputError
+from fisheries.training.fitting import fit
 
 RATES = np.geomspace(1e-6, 1.0, 100)
 # steps rather than epochs end the search, and held-out images have no part in it
@@ -81,7 +82,7 @@ def search_lr(
     before = deepcopy(module.state_dict())
     rising = RisingRate(factor=factor, lr_decay=lr_decay)
     trainer.callbacks.append(rising)  # type: ignore[attr-defined]  # Lightning sets it past its constructor
-    trainer.fit(module, datamodule=data)
+    fit(trainer, module, data)
     module.load_state_dict(before)
     table = pd.DataFrame({"lr": rising.rates, "loss": rising.losses})
     return table.assign(smoothed=table["loss"].rolling(_WINDOW, center=True, min_periods=1).mean())
