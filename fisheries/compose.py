@@ -1,4 +1,4 @@
-"""The only place where configuration becomes objects, and where a run's folder becomes networks again."""
+"""Where configuration becomes what trains a network: folds, batches, losses, phases and a trainer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import logging
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,25 +21,20 @@ from timm.optim._optim_factory import create_optimizer_v2
 from torch import nn
 from torch.optim import Optimizer
 
-from fisheries.config import AUTO, IMPORTED, is_random, plain, read_config
-from fisheries.data.cropping import CropRule, check_rule
+from fisheries.config import AUTO, IMPORTED, is_random, plain
 from fisheries.data.datamodule import FisheriesDataModule
 from fisheries.data.feature_store import PLAIN, FeatureStore
-from fisheries.data.metadata import SizeStatistics
 from fisheries.data.splits import make_folds, train_ids, usable_images, val_ids
-from fisheries.data.transforms import Transform, eval_transform, train_transform
+from fisheries.data.transforms import eval_transform, train_transform
 from fisheries.features import View, frozen_store
 from fisheries.material import Material, nearest_path
-from fisheries.models.backbones import Backbone, check_backbone, create_backbone
+from fisheries.models.backbones import check_backbone
 from fisheries.models.fishnet import FishNet
 from fisheries.models.heads import MAP_HEADS
-from fisheries.models.imported import ImportedFeatures
-from fisheries.models.weights import load_weights
-from fisheries.schema import OK, InputError, write_atomic
+from fisheries.nets import fold_dir, image_hw_of, resume_path
+from fisheries.schema import OK, InputError
 from fisheries.training.callbacks import (
-    BEST,
     EPOCHS,
-    LAST,
     AveragedWeights,
     EpochTable,
     FiniteLoss,
@@ -56,27 +50,6 @@ from fisheries.training.lr_finder import TRAINER as LR_FINDER
 from fisheries.training.mixing import Mixing
 from fisheries.training.module import FishModule
 from fisheries.training.schedules import create_schedule
-
-SIZES = "sizes.json"
-
-
-@dataclass(frozen=True)
-class TrainedFold:
-    """One fold's network with what is needed to feed it."""
-
-    number: int
-    net: FishNet
-    sizes: SizeStatistics
-
-
-@dataclass(frozen=True)
-class TrainedRun:
-    """A run's networks and how their images are prepared."""
-
-    config: DictConfig
-    classes: list[str]
-    transform: Transform
-    folds: list[TrainedFold]
 
 
 def check_parts(config: DictConfig, run_dir: Path) -> None:
@@ -139,65 +112,6 @@ def process_count(config: DictConfig) -> int:
     ]
     count = len(chosen) if isinstance(chosen, list) else chosen if isinstance(chosen, int) and chosen > 0 else 1
     return count * int(trainer.num_nodes)
-
-
-def create_net(
-    model: DictConfig,
-    *,
-    classes: int,
-    sizes: SizeStatistics,
-    image_hw: tuple[int, int],
-    console: Console,
-    trained: bool = False,
-) -> FishNet:
-    """Build the network.
-
-    Args:
-        model: the configuration's `model`.
-        classes: how many there are.
-        sizes: of the training fold.
-        image_hw: height and width of the pictures it will see.
-        console: where to say which weights were loaded.
-        trained: whether a checkpoint fills it next, so that no other weights are needed.
-
-    Raises:
-        BackboneError: see `create_backbone` and `load_weights`.
-        InputError: the network does not take pictures of that size, or its parts do not fit together.
-    """
-    backbone = _backbone(model, console=console, trained=trained)
-    try:
-        net = FishNet(
-            backbone,
-            classes=classes,
-            head=model.head,
-            head_options=plain(model.head_options),
-            dropout=model.dropout,
-            metadata=model.metadata,
-            known_hw=torch.from_numpy(sizes.known_standardized()),
-            predict_box=model.predict_box,
-        )
-        if model.backbone != IMPORTED:
-            _check_input(net, image_hw, name=model.backbone)
-    except ValueError as error:
-        raise InputError(str(error)) from error
-    return net
-
-
-def _backbone(model: DictConfig, *, console: Console, trained: bool) -> Backbone | ImportedFeatures:
-    if model.backbone == IMPORTED:
-        return ImportedFeatures(**plain(model.options))
-    backbone = create_backbone(
-        model.backbone,
-        pretrained=model.pretrained and model.weights is None and not trained,
-        mean=plain(model.mean),
-        std=plain(model.std),
-        options=plain(model.options),
-        stride=model.stride,
-        pool="avg" if model.head in MAP_HEADS else model.pool,  # or layers would stay that such a head has no use for
-    )
-    if model.weights is not None and not trained:
-        console.print(f"  {model.weights}: {load_weights(backbone.network, model.weights)}")
-    return backbone
 
 
 def frozen_features(config: DictConfig, net: FishNet, material: Material, *, console: Console) -> FeatureStore | None:
@@ -368,110 +282,11 @@ def _learning(config: DictConfig) -> list[Callback]:
     return [*callbacks, FiniteLoss(), *([AveragedWeights(config.ema)] if config.ema else [])]
 
 
-def fold_dir(run_dir: Path, fold: int) -> Path:
-    """Return where a fold's checkpoints and tables lie."""
-    return run_dir / f"fold-{int(fold)}"
-
-
-def save_sizes(sizes: SizeStatistics, folder: Path) -> None:
-    """Write what a fold's network needs to read image sizes."""
-    write_atomic(folder / SIZES, json.dumps(asdict(sizes)).encode())
-
-
-def load_run(run_dir: Path, *, console: Console) -> TrainedRun:
-    """Rebuild the networks of a run from its configuration and checkpoints; nothing is unpickled.
-
-    Raises:
-        InputError: the folder is no run, no fold of it has been trained, or it was trained without photographs.
-    """
-    config = read_config(run_dir)
-    if config.model.backbone == IMPORTED:
-        raise InputError(
-            f"{run_dir}: was trained on imported features, and can't see photographs; its test.csv is all it says"
-        )
-    numbers = sorted(int(path.parent.name.removeprefix("fold-")) for path in run_dir.glob("fold-*/oof.csv"))
-    if not numbers:
-        raise InputError(f"{run_dir}: no fold is trained to its end; go on with: python train.py resume={run_dir}")
-    classes = list(config.data.classes)
-    folds = []
-    for number in numbers:
-        sizes = _read_sizes(fold_dir(run_dir, number))
-        net = create_net(
-            config.model, classes=len(classes), sizes=sizes, image_hw=image_hw_of(config), console=console, trained=True
-        )
-        load_checkpoint(net, fold_dir(run_dir, number) / BEST)
-        folds.append(TrainedFold(number, net, sizes))
-    return TrainedRun(config, classes, eval_transform(image_hw=image_hw_of(config)), folds)
-
-
-def crop_rule(config: DictConfig, run_dir: Path) -> CropRule:
-    """Return how the crops that a run was trained on were cut.
-
-    Raises:
-        InputError: it was not trained on crops, or does not know how they were cut.
-    """
-    values = plain(config.data.get("crops"))
-    if values is None:
-        raise InputError(
-            f"{run_dir}: not known to be trained on crops; train on a folder that `fisheries crops` made, or on others with "
-            "data.crops={context:1.2,square:false}, as they were cut"
-        )
-    return check_rule(values, f"{run_dir}: data.crops")
-
-
-def load_checkpoint(net: FishNet, path: Path) -> None:
-    """Fill a network from a checkpoint of ours, without unpickling."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-        net.load_state_dict(
-            {name.removeprefix("net."): tensor for name, tensor in state.items() if name.startswith("net.")}
-        )
-    except Exception as error:
-        raise InputError(
-            f"{path}: not a checkpoint of this run's network ({str(error).splitlines()[0][:120]})"
-        ) from error
-
-
-def resume_path(folder: Path) -> Path | None:
-    """Return the last whole checkpoint of a fold, or None if it has not finished an epoch."""
-    path = folder / LAST
-    return path if path.is_file() else None
-
-
-def _check_input(net: FishNet, image_hw: tuple[int, int], *, name: str) -> None:
-    """Try a picture of that size; some networks take their own size only, and some fail on small ones."""
-    try:
-        with torch.inference_mode():
-            net.eval()(torch.zeros(2, 3, *image_hw, dtype=torch.uint8), torch.zeros(2, 2))
-    except (AssertionError, RuntimeError) as error:
-        height, width = image_hw
-        raise InputError(
-            f"{name} does not take pictures of data.image_hw=[{height},{width}] ({' '.join(str(error).split())[:120]}): "
-            f"try another size, or model.options={{img_size:[{height},{width}]}}"
-        ) from error
-    net.train()
-
-
 def _class_weights(kind: str, datamodule: FisheriesDataModule) -> torch.Tensor | None:
     if kind == "none":
         return None
     counts = torch.from_numpy(datamodule.class_counts)
     return counts.sum() / (len(counts) * counts.clamp(min=1))
-
-
-def image_hw_of(config: DictConfig) -> tuple[int, int]:
-    """Return height and width of the pictures that the network sees."""
-    height, width = config.data.image_hw
-    return int(height), int(width)
-
-
-def _read_sizes(folder: Path) -> SizeStatistics:
-    values = json.loads((folder / SIZES).read_text())
-    return SizeStatistics(
-        mean_hw=tuple(values["mean_hw"]),
-        std_hw=tuple(values["std_hw"]),
-        known_hw=tuple((height, width) for height, width in values["known_hw"]),
-    )
 
 
 def _quieten() -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import track
 
-from fisheries import compose
+from fisheries import nets
 from fisheries.analysis.explain_plots import plot_changes
 from fisheries.analysis.explain_view import CHANGES, change_means, change_view, heat_means, heat_view, verdict
 from fisheries.analysis.heat import cam_layer
@@ -92,7 +92,7 @@ def explain_run(
         The page's path.
 
     Raises:
-        InputError: as `compose.load_run`, `scan_paths` and `read_image`; an unknown layer.
+        InputError: as `nets.load_run`, `scan_paths` and `read_image`; an unknown layer.
     """
     run = _load(run_dir, gpus=gpus, console=console)
     layer = layer or run.looker.cam_layer
@@ -118,9 +118,9 @@ def explain_run(
 
 
 def _load(run_dir: Path, *, gpus: str, console: Console) -> _Run:
-    trained = compose.load_run(run_dir, console=console)
+    trained = nets.load_run(run_dir, console=console)
     device = choose_device(gpus)
-    fold, image_hw = trained.folds[0], compose.image_hw_of(trained.config)
+    fold, image_hw = trained.folds[0], nets.image_hw_of(trained.config)
     net = fold.net.to(device).float().eval()
     noise = np.random.default_rng(0).integers(0, 256, (*image_hw, 3), dtype=np.uint8)  # on black much is silent
     layer = cam_layer(net, *tensors([noise], np.zeros((1, 2), dtype=np.float32), device=device))

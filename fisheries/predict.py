@@ -12,9 +12,8 @@ from rich.console import Console
 from rich.progress import track
 from torch.utils.data import DataLoader
 
-from fisheries import compose
+from fisheries import nets
 from fisheries.batch import Batch
-from fisheries.compose import TrainedFold, TrainedRun
 from fisheries.data.cropping import CropRule, crop_table, fish_boxes, read_boxes
 from fisheries.data.datamodule import predict_loader
 from fisheries.data.manifest import scan_paths
@@ -29,6 +28,7 @@ from fisheries.inference.predict import (
 )
 from fisheries.inference.scoring import class_frequencies
 from fisheries.inference.stages import chain_stages, check_stages, merge_crops, sees_fish
+from fisheries.nets import TrainedFold, TrainedRun
 from fisheries.schema import (
     BOXES,
     FOLDS,
@@ -74,10 +74,10 @@ def predict_paths(
         One row a photograph; one that can't be read gets the class frequencies that the run was trained on.
 
     Raises:
-        InputError: as `compose.load_run`, `scan_paths` and `check_stages`; the second run was not trained on crops; no
+        InputError: as `nets.load_run`, `scan_paths` and `check_stages`; the second run was not trained on crops; no
             run predicts boxes and none are given, or only for other images.
     """
-    trained = compose.load_run(run_dir, console=console)
+    trained = nets.load_run(run_dir, console=console)
     second = None if crops_run is None else _second_stage(crops_run, trained, boxes, run_dir, console=console)
     tables = read_boxes(boxes)
     device = choose_device(gpus)
@@ -119,9 +119,9 @@ def run_features(run_dir: Path, *, batch_size: int = 32, workers: int = 2, conso
         Features (N, F) by `image_id`.
 
     Raises:
-        InputError: as `compose.load_run`; a photograph is gone.
+        InputError: as `nets.load_run`; a photograph is gone.
     """
-    trained = compose.load_run(run_dir, console=console)
+    trained = nets.load_run(run_dir, console=console)
     images = usable_images(read_table(run_dir / "manifest.csv", MANIFEST))
     loader = _loader(images, trained, trained.folds[0], batch_size=batch_size, workers=workers)
     shown = track(loader, description="Extracting features", console=console, disable=not console.is_terminal)
@@ -151,9 +151,9 @@ def _second_stage(
         raise InputError(
             f"{run_dir}: its networks predict no boxes; give --boxes, or a run trained with model.predict_box=true"
         )
-    trained = compose.load_run(crops_run, console=console)
+    trained = nets.load_run(crops_run, console=console)
     check_stages(first.classes, trained.classes, no_fish=first.config.data.no_fish or "", name=crops_run)
-    return _SecondStage(trained, compose.crop_rule(trained.config, crops_run), _prior(crops_run, trained.classes))
+    return _SecondStage(trained, nets.crop_rule(trained.config, crops_run), _prior(crops_run, trained.classes))
 
 
 def _chain(

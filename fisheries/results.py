@@ -19,7 +19,6 @@ from fisheries.analysis.page import figure_png
 from fisheries.analysis.plots import plot_curves
 from fisheries.analysis.report import write_report
 from fisheries.analysis.score_view import class_view, part_view
-from fisheries.compose import fold_dir
 from fisheries.data.splits import train_ids, usable_images
 from fisheries.inference.evaluation import Forecast, averaging_gain, boats_of, forecast, score_rows
 from fisheries.inference.predict import mean_predictions
@@ -34,6 +33,7 @@ from fisheries.inference.scoring import (
 )
 from fisheries.inference.submission import write_submission, write_submission_notes
 from fisheries.material import Material
+from fisheries.nets import fold_dir
 from fisheries.schema import (
     BOXES,
     OK,

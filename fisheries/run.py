@@ -14,9 +14,9 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from rich.console import Console
 from rich.progress import track
 
-from fisheries import compose
+from fisheries import compose, nets
 from fisheries.analysis.page import figure_png
-from fisheries.compose import fold_dir, fold_numbers
+from fisheries.compose import fold_numbers
 from fisheries.config import check_config, save_config
 from fisheries.data.datamodule import FisheriesDataModule
 from fisheries.data.metadata import fit_sizes
@@ -25,6 +25,7 @@ from fisheries.inference.predict import box_table, predict, with_prior
 from fisheries.inference.scoring import class_frequencies
 from fisheries.material import Material, load_material, reopen_material, settle
 from fisheries.models.fishnet import FishNet
+from fisheries.nets import fold_dir
 from fisheries.results import finish, git_commit, material_hash
 from fisheries.schema import FOLDS, OK, TRAIN, read_table, table_hash, write_atomic, write_predictions, write_table
 from fisheries.training.callbacks import BEST
@@ -117,17 +118,17 @@ def _train_fold(
     folder = fold_dir(run_dir, number)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     sizes = fit_sizes(material.manifest.loc[train_ids(folds, number)])
-    resume_path = compose.resume_path(folder)
-    net = compose.create_net(
+    resume_path = nets.resume_path(folder)
+    net = nets.create_net(
         config.model,
         classes=len(material.classes),
         sizes=sizes,
-        image_hw=compose.image_hw_of(config),
+        image_hw=nets.image_hw_of(config),
         console=console,
         trained=resume_path is not None,
     )
     if resume_path is not None and config.model.backbone_frozen:
-        compose.load_checkpoint(net, resume_path)  # the backbone is asked before Lightning loads it
+        nets.load_checkpoint(net, resume_path)  # the backbone is asked before Lightning loads it
     store = compose.frozen_features(config, net, material, console=console)
     if store is None and config.model.backbone_frozen:
         console.print(
@@ -144,7 +145,7 @@ def _train_fold(
     if config.find_lr:
         _find_lr(config, module, data, run_dir, name=name, console=console)
         return
-    compose.save_sizes(sizes, folder)
+    nets.save_sizes(sizes, folder)
     trainer = compose.create_trainer(config, folder, run_name=name, console=console)
     try:
         fit(trainer, module, data, resume_path=resume_path)
@@ -179,7 +180,7 @@ def _find_lr(
 def _keep_best(trainer: pl.Trainer, net: FishNet, folder: Path) -> None:
     """Fill the network with the best epoch's weights; where no held-out batch said which it was, that is the last."""
     if trainer.strategy.broadcast((folder / BEST).is_file()):
-        compose.load_checkpoint(net, folder / BEST)
+        nets.load_checkpoint(net, folder / BEST)
     else:
         trainer.save_checkpoint(folder / BEST, weights_only=True)  # every process must call it
 

@@ -12,15 +12,15 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from fisheries import compose as compose_room
 from fisheries import config as config_room
 from fisheries import launch
-from fisheries.compose import check_parts, create_net, run_phases
+from fisheries.compose import check_parts, run_phases
 from fisheries.config import check_config
 from fisheries.data import transforms
 from fisheries.data.metadata import SizeStatistics
 from fisheries.data.transforms import train_transform
 from fisheries.models import heads
+from fisheries.nets import create_net, image_hw_of
 from fisheries.schema import InputError
 from fisheries.training import mixing
 from fisheries.training.devices import choose_devices
@@ -203,7 +203,7 @@ def test_what_two_rooms_must_know_is_the_same_in_both():
 def test_the_network_of_every_experiment_takes_its_pictures(experiment: str):
     needed = ["data.root=x"] if experiment == "fish_crops" else []
     config = composed(f"experiment={experiment}", "model.pretrained=false", *needed)
-    hw = compose_room.image_hw_of(config)
+    hw = image_hw_of(config)
     net = create_net(config.model, classes=8, sizes=SIZES, image_hw=hw, console=QUIET)
     assert sum(parameter.numel() for parameter in net.parameters()) > 1000
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fisheries.compose import create_net
 from fisheries.config import check_config
 from fisheries.models.fishnet import FishNet
 from fisheries.models.heads import MAP_HEADS
+from fisheries.nets import create_net
 from fisheries.schema import InputError
 from fisheries.training.losses import FishLoss
 from tests.test_conf import MODELS, QUIET, SIZES, composed
