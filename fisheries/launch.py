@@ -13,11 +13,11 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fisheries.console import make_console
 from fisheries.errors import SHOW_TRACEBACKS, conf_dir, one_line, user_error
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-    from rich.console import Console
 
 _ERROR = "error.txt"  # a failed run's traceback, in its folder
 
@@ -61,7 +61,7 @@ def _job(config: DictConfig) -> None:
     run_dir = Path(state.runtime.output_dir)
     name = f"{run_dir.parent.name}-{run_dir.name}" if run_dir.name.isdigit() else run_dir.name
     multirun = str(state.mode).endswith("MULTIRUN")
-    console = _console()
+    console = make_console()
     began = (run_dir / "config.yaml").is_file() and os.environ.get("LOCAL_RANK", "0") == "0"
     if began and config.resume is None:  # said here, so that no trace of this is left in that folder
         sys.exit(f"fisheries: {run_dir}: is a run already: go on with resume={run_dir}, or give another hydra.run.dir")
@@ -124,10 +124,3 @@ def _run_dir(resume: str | None) -> str:
     if resume is not None and Path(resume, "config.yaml").is_file():
         return str(Path(resume))
     return f"runs/{os.environ['FISHERIES_RUN_ID']}"
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    # of the processes that train together only the first one speaks
-    return Console(soft_wrap=True, highlight=False, quiet=os.environ.get("LOCAL_RANK", "0") != "0")

@@ -1,0 +1,1 @@
+"""`fisheries <command>`; thin, one function a command."""
