@@ -94,6 +94,20 @@ def interval(values: pd.Series, boats: pd.Series, *, seed: int = 0) -> tuple[flo
     return float(low), float(high)
 
 
+def standard_error(values: pd.Series, boats: pd.Series) -> float:
+    """Return the standard error of the mean of `values` where boats are drawn and not images; NaN with less than two.
+
+    Args:
+        values: one an image, by `image_id`, such as the difference of two losses.
+        boats: of at least these images, by `image_id`.
+    """
+    sums, counts = _by_boat(values, boats)
+    if len(sums) < 2:
+        return float("nan")
+    residuals = sums - counts * values.mean()
+    return float(np.sqrt((residuals**2).sum() * len(sums) / (len(sums) - 1)) / counts.sum())
+
+
 def forecast(losses: pd.Series, boats: pd.Series, *, new_boats: int, seed: int = 0) -> Forecast:
     """Forecast the mean log loss on `new_boats` boats that are yet to be seen.
 

@@ -12,6 +12,7 @@ from fisheries.inference.evaluation import (
     forecast,
     interval,
     score_rows,
+    standard_error,
 )
 from fisheries.inference.scoring import image_scores
 
@@ -117,3 +118,12 @@ def test_calibration_error_is_the_mean_gap_of_confidence_and_accuracy():
     assert expected_calibration_error(sure, pd.Series([1.0, 1, 0, 0])) == pytest.approx(0.5)
     mixed = pd.Series([0.9, 0.9, 0.3, 0.3])
     assert expected_calibration_error(mixed, pd.Series([1.0, 1, 0, 1])) == pytest.approx((0.2 + 0.4) / 4)
+
+
+def test_standard_error_is_of_boats_and_not_of_images():
+    means = [fleet(20, each=30, spread=0.5, seed=seed)[0].mean() for seed in range(300)]
+    errors = [standard_error(*fleet(20, each=30, spread=0.5, seed=seed)) for seed in range(300)]
+    assert np.mean(errors) == pytest.approx(np.std(means), rel=0.1)
+    values, boats = fleet(20, each=30, spread=0.5, seed=0)
+    assert standard_error(values, boats) > 3 * values.sem()
+    assert np.isnan(standard_error(values, pd.Series("a", boats.index)))
