@@ -30,19 +30,21 @@ class Phase:
         end: the first epoch after it; infinite where a run has no end.
         open: how many groups.
         lr: factor of the learning rate.
+        augment: whether pictures are augmented and mixed, or shown as they are.
     """
 
     start: int = 0
     end: float = math.inf
     open: float = math.inf
     lr: float = 1.0
+    augment: bool = True
 
 
 def plan_phases(parts: Sequence[Mapping[str, Any]], *, max_epochs: int | None) -> list[Phase]:
     """Lay phases over a run, each as long as its share of all shares.
 
     Args:
-        parts: for each phase `share`, `open` (a number of groups, or "all") and `lr`.
+        parts: for each phase `share`, `open` (a number of groups, or "all"), `lr`, and maybe `augment`.
         max_epochs: of the run; None or -1 for one without an end, which has room for one phase only.
 
     Raises:
@@ -62,7 +64,8 @@ def plan_phases(parts: Sequence[Mapping[str, Any]], *, max_epochs: int | None) -
                 f"finetune.phases: share {shares[index]:g} of {sum(shares):g} leaves phase {index + 1} of {len(parts)} no epoch: "
                 f"give more than trainer.max_epochs={max_epochs}, a larger share, or finetune=none"
             )
-    return [Phase(s, e, o, part["lr"]) for s, e, o, part in zip(starts, ends, opens, parts, strict=True)]
+    augment = [part.get("augment", True) for part in parts]
+    return [Phase(s, e, o, p["lr"], a) for s, e, o, p, a in zip(starts, ends, opens, parts, augment, strict=True)]
 
 
 def check_phases(phases: Sequence[Phase], *, groups: int) -> None:
@@ -76,6 +79,11 @@ def check_phases(phases: Sequence[Phase], *, groups: int) -> None:
         raise InputError(
             f"finetune.phases: open={most} of the network's {groups} groups of layers: give 1 to {groups}, or all"
         )
+
+
+def plain_epochs(phases: Sequence[Phase]) -> frozenset[int]:
+    """Return the epochs of the phases that show pictures as they are."""
+    return frozenset(epoch for phase in phases if not phase.augment for epoch in range(phase.start, int(phase.end)))
 
 
 def opens_all(phases: Sequence[Phase]) -> bool:

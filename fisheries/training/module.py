@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -26,6 +26,7 @@ class FishModule(pl.LightningModule):
         schedule: makes the schedule of an optimizer and a number of steps.
         provenance: texts kept in every checkpoint, such as the hash of the folds.
         mix: makes training batches into others, such as `Mixing`; what is measured in training is then of those.
+        unmixed_epochs: in which it does not.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class FishModule(pl.LightningModule):
         schedule: Callable[[Optimizer, float], LRScheduler],
         provenance: Mapping[str, str],
         mix: Callable[[Batch], Batch] | None = None,
+        unmixed_epochs: Collection[int] = (),
     ) -> None:
         super().__init__()
         self.net = net
@@ -44,11 +46,13 @@ class FishModule(pl.LightningModule):
         self.create_optimizer = optimizer
         self.create_schedule = schedule
         self.provenance = dict(provenance)
-        self.mix = mix
+        self.mix, self.unmixed_epochs = mix, unmixed_epochs
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Return the loss of a training batch."""
-        return self._step(self.mix(batch) if self.mix else batch, "train")
+        if self.mix and self.current_epoch not in self.unmixed_epochs:
+            batch = self.mix(batch)
+        return self._step(batch, "train")
 
     def validation_step(self, batch: Batch, index: int) -> Tensor:
         """Return the loss of a held-out batch."""

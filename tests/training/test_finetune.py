@@ -26,6 +26,7 @@ from fisheries.training.finetune import (
     names_by_depth,
     parameter_groups,
     phase_index,
+    plain_epochs,
     plan_phases,
     set_modes,
 )
@@ -241,6 +242,13 @@ def test_phases_fill_the_run_in_order_and_in_proportion(shares: list[float], max
     assert of == sorted(of)
     assert set(of) == set(range(len(phases)))
     assert phase_index(phases, max_epochs + 5) == len(phases) - 1
+
+
+def test_phases_say_in_which_epochs_pictures_are_shown_as_they_are():
+    augment = [{"augment": False}, {}, {"augment": False}]
+    phases = plan_phases([part | flag for part, flag in zip(parts(4, 6, 2), augment, strict=True)], max_epochs=12)
+    assert plain_epochs(phases) == {0, 1, 2, 3, 10, 11}
+    assert plain_epochs(plan_phases(parts(1), max_epochs=None)) == set()
 
 
 def test_shares_that_are_numbers_of_epochs_are_these():

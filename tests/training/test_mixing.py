@@ -195,7 +195,7 @@ def test_with_both_switched_on_batches_take_turns_by_chance():
     assert 8 < sum(blended) < 32
 
 
-def test_only_training_batches_are_mixed():
+def test_only_training_batches_are_mixed_and_only_in_epochs_that_augment():
     seen = []
 
     class Net(torch.nn.Module):
@@ -203,12 +203,21 @@ def test_only_training_batches_are_mixed():
             seen.append(image)
             return {"logits": image.float().mean(dim=(2, 3)).repeat(1, 2)}
 
-    module = FishModule(
-        Net(), FishLoss(), optimizer=torch.optim.Adam, schedule=None, provenance={}, mix=Mixing(mixup=1.0)
-    )
-    module.log = lambda *args, **kwargs: None
+    def step(name: str, **options) -> None:
+        module = FishModule(
+            Net(),
+            FishLoss(),
+            optimizer=torch.optim.Adam,
+            schedule=None,
+            provenance={},
+            mix=Mixing(mixup=1.0),
+            **options,
+        )
+        module.log = lambda *args, **kwargs: None
+        getattr(module, name)(batch, 0)
+
     batch = batch_of(6)
-    module.validation_step(batch, 0)
-    module.training_step(batch, 0)
-    assert torch.equal(seen[0], batch["image"])
-    assert not torch.equal(seen[1], batch["image"])
+    step("validation_step")
+    step("training_step")
+    step("training_step", unmixed_epochs={0})
+    assert [torch.equal(image, batch["image"]) for image in seen] == [True, False, True]
