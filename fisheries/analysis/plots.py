@@ -51,7 +51,7 @@ def plot_reliability(confidence: pd.Series, hits: pd.Series, *, title: str, bins
     """
     figure = Figure(figsize=(4.6, 5), layout="constrained")
     curve, counts = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-    points = _reliability(confidence, hits, bins=bins)
+    points = reliability_points(confidence, hits, bins=bins)
     curve.plot([0, 1], [0, 1], "--", color="0.6", linewidth=1, label="as sure as it is right")
     curve.plot(points["confidence"], points["accuracy"], "o-", label=f"images, in {len(points)} equal parts")
     curve.set(ylabel="accuracy", xlim=(0, 1), ylim=(-0.02, 1.02))
@@ -62,8 +62,8 @@ def plot_reliability(confidence: pd.Series, hits: pd.Series, *, title: str, bins
     return figure
 
 
-def _reliability(confidence: pd.Series, hits: pd.Series, *, bins: int) -> pd.DataFrame:
-    """Return the mean confidence and accuracy of each bin."""
+def reliability_points(confidence: pd.Series, hits: pd.Series, *, bins: int) -> pd.DataFrame:
+    """Return the mean confidence and accuracy of each of `bins` equal parts of the images, the least sure first."""
     order = np.array_split(np.argsort(confidence.to_numpy(), kind="stable"), min(bins, len(confidence)))
     table = pd.DataFrame({"confidence": confidence, "accuracy": hits})
     return pd.DataFrame([table.iloc[part].mean() for part in order])
