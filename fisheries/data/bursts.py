@@ -27,7 +27,7 @@ _PICTURE_HW = (36, 64)  # pixels in which two frames are compared
 _REACH = 3  # pixels that things move within a moment, and the picture with a camera that shakes
 _FLOOR = 16  # gray levels added to every pixel, so that noise in the dark counts for little
 _FLAT = 4.0  # tones: a picture of less contrast shows nothing by which to know a moment
-_SAME = 0.25  # tones by which frames of one moment differ in the mean; moments are seldom less than 0.3 apart
+SAME_TONES = 0.25  # by which frames of one moment differ in the mean; moments are seldom less than 0.3 apart
 
 _BLOCKS_HW = (4, 7)  # means of so many blocks are hashed
 _TABLES = 12  # hashes of each frame
@@ -68,6 +68,20 @@ def find_bursts(manifest: pd.DataFrame, thumbnails: Pixels, *, progress: bool = 
     moments = dict(zip(known, known.iloc[first], strict=True))
     moment = [moments.get(name, name) for name in content]
     return ids.groupby(moment).transform("first")[manifest.index].rename("burst")
+
+
+def compare_frames(thumbnails: Pixels, pairs: Ints, *, progress: bool = False) -> Floats:
+    """Return how unlike frames are: frames of one moment differ by less than `SAME_TONES`, if in anything.
+
+    Args:
+        thumbnails: (N, H, W, 3) RGB.
+        pairs: (P, 2) numbers of frames.
+        progress: whether to draw a bar on standard error.
+
+    Returns:
+        (P,) by how many tones they differ in the mean; infinity for those that are plainly of different moments.
+    """
+    return _differences(_pictures(thumbnails), pairs, progress=progress)
 
 
 def _pictures(thumbnails: Pixels) -> Pixels:
@@ -155,7 +169,7 @@ def _join(pairs: Ints, differences: Floats, *, count: int) -> Ints:
     Two bursts become one if at least a quarter of the pairs compared between them are of one moment: in a chain of
     frames, each like the next, the last may have nothing left of the first.
     """
-    same = differences < _SAME
+    same = differences < SAME_TONES
     votes = _votes(pairs, same, count=count)
     burst = np.arange(count)
     links = pairs[same][np.argsort(differences[same], kind="stable")]
