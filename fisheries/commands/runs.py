@@ -1,4 +1,4 @@
-"""Commands that look at runs, predict with them, and hand in what they say.
+"""Commands that look at runs and predict with them.
 
 Everything heavy is imported inside the commands, so that `--help` and completion answer at once.
 """
@@ -101,6 +101,13 @@ def predict(
     boxes: Annotated[
         list[Path] | None, typer.Option(help="with --crops-run: box tables in place of the first run's boxes")
     ] = None,
+    tta: Annotated[
+        str | None,
+        typer.Option(help="views to average: none, flips, d4 or multiscale; by default what the run predicted with"),
+    ] = None,
+    fold_mean: Annotated[
+        str | None, typer.Option(help="mean of the folds: arithmetic or geometric; by default the run's own")
+    ] = None,
     gpus: Annotated[str, typer.Option(help="0 for the CPU, 1, or auto")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     workers: Annotated[int, typer.Option(min=0, help="processes that read photographs")] = 2,
@@ -130,56 +137,8 @@ def predict(
         gpus=gpus,
         batch_size=batch_size,
         workers=workers,
+        tta=tta,
+        fold_mean=fold_mean,
         console=console,
     )
     console.print(f"Wrote {out} ({len(table)} rows)")
-
-
-@commands.command()
-def submit(
-    table: Annotated[Path, typer.Argument(help="prediction table, such as test.csv of a run")],
-    sample: Annotated[Path | None, typer.Option(help="the competition's sample: its names, in its order")] = None,
-    out: Annotated[Path | None, typer.Option(help="CSV to write; by default submissions/<run>-<table>.csv")] = None,
-) -> None:
-    """Write a submission from a prediction table, and check it.
-
-    Example: `fisheries submit runs/RUN/test.csv --sample sample_submission_stg1.csv`
-    """
-    from fisheries.inference.submission import check_submission, write_submission
-    from fisheries.schema import InputError, read_predictions
-
-    console = make_console()
-    out = out or Path("submissions") / f"{table.resolve().parent.name}-{table.stem}.csv"
-    written = write_submission(read_predictions(table), out, sample=sample)
-    console.print(f"Wrote {written.path} ({written.rows} rows)")
-    if written.left_out:
-        console.print(
-            f"  {written.left_out} predictions of the other stage are left out: the sample does not have them"
-        )
-    problems = check_submission(out, sample=sample)
-    for problem in problems:
-        console.print(f"  {problem.severity}: {problem.text}", highlight=False, markup=False)
-    if any(problem.severity == "error" for problem in problems):
-        raise InputError(f"{out}: not fit to be submitted, for the reasons above")
-    console.print("  names, columns, values and sums are as the competition wants them")
-
-
-@commands.command()
-def score(
-    submission: Annotated[Path, typer.Argument(help="image,<classes>")],
-    solution: Annotated[Path, typer.Argument(help="image,label[,stage], or Kaggle's one-hot form")],
-) -> None:
-    """Score a submission as Kaggle does.
-
-    Example: `fisheries score submissions/RUN.csv data/boats/solution.csv`
-    """
-    from rich.table import Table
-
-    from fisheries.inference.scoring import read_solution, score_submission
-    from fisheries.inference.submission import read_submission
-
-    scores = score_submission(read_submission(submission), read_solution(solution))
-    view = Table("stage", *(name.replace("_", " ") for name in scores.columns))
-    for row in scores.itertuples():
-        view.add_row(str(row[0]), f"{row[1]:.0f}", *(f"{value:.5f}" for value in row[2:]))
-    make_console().print(view)
