@@ -1,0 +1,117 @@
+"""What do the steps after training give on new boats? Many synthetic worlds; each step chosen on OOF, judged on stage 2.
+
+Example: python benchmarks/steps.py --worlds 20 --out /tmp/steps
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from fisheries.data.lookalikes import burst_pairs, compare_pairs, load_pair_thumbnails
+from fisheries.data.synthetic import draw_competition
+from fisheries.inference.calibration import calibrate
+from fisheries.inference.neighbours import allowed_pairs, average_if_better
+from fisheries.inference.outputs import Outputs, read_outputs
+from fisheries.inference.scoring import constant_predictions, log_loss, read_solution
+from fisheries.pseudo import make_pseudo
+from fisheries.schema import write_predictions
+
+TRAIN_PY = Path(__file__).resolve().parent.parent / "train.py"
+WORLD = {"train": 400, "stage1": 40, "stage2": 240, "boats": 20, "new_boats": 20}
+# the small network with its own weights, learned on other boats: a head on its features trains in seconds
+RECIPE = ("model=small_residual", "model.pretrained=true", "model.backbone_frozen=true", "transform=none")
+QUICK = ("data.image_hw=[96,168]", "data.workers=1", "model.epochs=20", "split.folds=3", "fold=all", "logger=none")
+STEPS = ("calibrated", "lookalikes", "pseudo")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--worlds", type=int, default=20, help="how many")
+    parser.add_argument("--first", type=int, default=200, help="seed of the first; the others follow")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for worlds, runs and steps.csv; goes on with it"
+    )
+    options = parser.parse_args()
+    console = Console(soft_wrap=True)
+    seeds = range(options.first, options.first + options.worlds)
+    rows = [judge(seed, options.out / f"world-{seed}") for seed in track(seeds, "worlds", console=console)]
+    table = pd.DataFrame(rows).set_index("seed")
+    table.to_csv(options.out / "steps.csv")
+    console.print(view(table))
+    for line in summary(table):
+        console.print(line)
+
+
+def judge(seed: int, folder: Path) -> dict[str, float]:
+    """Return what one world's tables score after each step, alone after the training: on OOF, and on stage 2."""
+    boats = folder / "boats"
+    if not boats.is_dir():
+        draw_competition(boats, **WORLD, seed=seed, workers=1)
+    solution = read_solution(boats / "solution.csv")
+    truth = solution.loc[solution["stage"] == "stg2", "label"]
+    raw = train(boats, folder / "raw")
+    steps = {"raw": raw, "calibrated": calibrate(raw).outputs, "lookalikes": lookalikes(raw)}
+    rows = make_pseudo(folder / "raw" / "test.csv")
+    write_predictions(rows, folder / "pseudo.csv", folds_hash=rows.attrs["folds_hash"])
+    steps["pseudo"] = train(boats, folder / "pseudo", f"pseudo={folder / 'pseudo.csv'}")
+    prior = constant_predictions(raw.prior, truth.index)
+    row = {"seed": seed, "prior": log_loss(prior, truth)}
+    for name, outputs in steps.items():
+        row[f"{name}_oof"] = log_loss(outputs.oof, outputs.labels)
+        row[name] = log_loss(outputs.test, truth, subset=True)
+    return row
+
+
+def train(root: Path, run_dir: Path, *overrides: str) -> Outputs:
+    """Train once, and return what the run predicted."""
+    if not (run_dir / "run.json").is_file():
+        where = [
+            f"data.root={root.resolve()}",
+            f"hydra.run.dir={run_dir}",
+            f"submissions_dir={run_dir}",
+            f"tables_dir={root.parent}",
+        ]
+        command = [sys.executable, str(TRAIN_PY), "data=folder", *where, *RECIPE, *QUICK, *overrides]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return read_outputs(run_dir / "oof.csv")
+
+
+def lookalikes(outputs: Outputs) -> Outputs:
+    """Average near-duplicate frames, if OOF is the better for it."""
+    pairs = allowed_pairs(burst_pairs(outputs.manifest), outputs)
+    return average_if_better(outputs, compare_pairs(pairs, *load_pair_thumbnails(pairs, outputs.manifest))).outputs
+
+
+def view(table: pd.DataFrame) -> Table:
+    """Show a row a world: stage 2 by the prior and by the networks, then what each step changes, and in brackets on OOF."""
+    shown = Table("seed", "prior", "raw", *STEPS)
+    for seed, row in table.iterrows():
+        changes = [f"{row[name] - row['raw']:+.3f} ({row[f'{name}_oof'] - row['raw_oof']:+.3f})" for name in STEPS]
+        shown.add_row(f"{seed}", f"{row['prior']:.3f}", f"{row['raw']:.3f}", *changes)
+    return shown
+
+
+def summary(table: pd.DataFrame) -> list[str]:
+    """Say how far calibration lies above the prior at worst, and what each step gives where OOF switched it on."""
+    worst = (table["calibrated"] - table["prior"]).max()
+    lines = [f"calibrated, the worst of {len(table)} worlds is {worst:+.3f} from the constant prior"]
+    for name in STEPS:
+        on = table[f"{name}_oof"] < table["raw_oof"]
+        change = (table[name] - table["raw"])[on]
+        lines.append(
+            f"{name}: on in {on.sum()} of {len(table)} worlds; there stage 2 changes by {change.mean():+.4f} in the mean, "
+            f"and is better in {(change < 0).sum()}"
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    main()

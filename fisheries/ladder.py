@@ -1,0 +1,184 @@
+"""The ladder: from trainings to the best predictions, each step kept only where out-of-fold predictions say so."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+
+from fisheries.config import read_config
+from fisheries.data.lookalikes import burst_pairs, compare_pairs, load_pair_thumbnails, missing_photographs
+from fisheries.inference.calibration import calibrate
+from fisheries.inference.calibration_fit import fit_prior
+from fisheries.inference.crossfit import cross_fit
+from fisheries.inference.ensemble import ensemble
+from fisheries.inference.neighbours import allowed_pairs, average_if_better
+from fisheries.inference.origin import forecast_unseen
+from fisheries.inference.outputs import Outputs, read_outputs, write_outputs
+from fisheries.inference.scoring import constant_predictions, log_loss, read_solution, score_submission
+from fisheries.pseudo import make_pseudo
+from fisheries.schema import InputError, write_atomic, write_predictions
+
+LADDER = "ladder.csv"
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A step: what it is, the tables it gives, and whether they are better on OOF than those before it."""
+
+    step: str
+    outputs: Outputs
+    kept: bool
+
+
+def climb(
+    recipes: Sequence[str],
+    out: Path,
+    *,
+    common: Sequence[str] = (),
+    tta: str = "flips",
+    solution: Path | None = None,
+    seed: int = 0,
+    console: Console,
+) -> pd.DataFrame:
+    """Train recipes, and improve what they say step by step.
+
+    The steps are test-time augmentation, an ensemble, one round of pseudo-labels, look-alikes, calibration. One is kept
+    where the log loss of its out-of-fold predictions is lower than that of those before it; test predictions and the
+    truth have no part in this. What is there in `out` already is not trained again.
+
+    Args:
+        recipes: overrides of `train.py` for each network, such as "model=resnet50 optimizer.lr=1e-4".
+        out: the folder to write; the kept tables are in its `best`.
+        common: overrides for all of them.
+        tta: test-time augmentation to try.
+        solution: true classes of test images; by default solution.csv in the folder of the photographs, if it is there.
+        seed: of intervals.
+        console: where to say what happens.
+
+    Returns:
+        A row a step: step, kept, oof_log_loss; forecast, low and high for the new boats of test (90 % interval); and,
+        where the truth is known, stg1 and stg2, the log loss of the stages; nats.
+
+    Raises:
+        InputError: fewer than two recipes, or a training fails.
+    """
+    if len(recipes) < 2:
+        raise InputError(f"--recipe was given {len(recipes)} times; an ensemble is made of two recipes or more")
+    runs = {f"{number}": [*common, *shlex.split(recipe), "fold=all"] for number, recipe in enumerate(recipes, start=1)}
+    plain = {name: _train(out / f"run-{name}", given, console=console) for name, given in runs.items()}
+    best = min(plain, key=lambda name: _oof_loss(plain[name]))
+    rungs = [Rung("constant prior", _prior(plain[best]), kept=False), Rung(f"recipe {best}", plain[best], kept=True)]
+    with_tta = {
+        name: _train(out / f"run-{name}-{tta}", [*given, f"tta={tta}"], console=console) for name, given in runs.items()
+    }
+    rungs.append(_rung(f"tta={tta}", with_tta[best], plain[best]))
+    folders = {name: out / f"run-{name}{f'-{tta}' * _is_better(with_tta[name], plain[name])}" for name in runs}
+    members = {name: _better(with_tta[name], plain[name]) for name in runs}
+    top = _add(rungs, f"ensemble of {len(runs)}", _ensemble(members, console=console))
+    pseudo_csv = _write_pseudo(folders[best], out / "pseudo.csv")
+    again = {
+        name: _train(
+            out / f"run-{name}-pseudo",
+            [*given, f"pseudo={pseudo_csv}", *([f"tta={tta}"] if folders[name].name.endswith(tta) else [])],
+            console=console,
+        )
+        for name, given in runs.items()
+    }
+    members = {name: _better(again[name], members[name]) for name in runs}
+    top = _add(rungs, "pseudo-labels", _ensemble(members, console=console))
+    top = _add(rungs, "look-alikes", _lookalikes(top, console=console))
+    top = _add(rungs, "calibration", calibrate(top, progress=console.is_terminal).outputs)
+    table = _table(rungs, _truth(out / "run-1", solution), seed=seed)
+    steps = [rung.step for rung in rungs if rung.kept]
+    write_outputs(
+        top, out / "best", step={"step": "ladder", "kept": steps, "from": [str(path) for path in folders.values()]}
+    )
+    write_atomic(out / LADDER, table.to_csv(index=False).encode())
+    return table
+
+
+def _train(run_dir: Path, overrides: Sequence[str], *, console: Console) -> Outputs:
+    """Train in a process of its own, or go on with what is there, and return what it predicted."""
+    if not (run_dir / "run.json").is_file():
+        began = (run_dir / "config.yaml").is_file()
+        given = (
+            [f"resume={run_dir}"] if began else [*overrides, f"hydra.run.dir={run_dir}", f"submissions_dir={run_dir}"]
+        )
+        console.print(f"[bold]{run_dir.name}[/]: python train.py {shlex.join(given)}")
+        done = subprocess.run([sys.executable, "-m", "fisheries", *given], check=False)
+        if done.returncode:
+            raise InputError(
+                f"{run_dir}: its training ended with {done.returncode}, for the reason above; mend it and start again"
+            )
+    return read_outputs(run_dir / "oof.csv")
+
+
+def _oof_loss(outputs: Outputs) -> float:
+    return log_loss(outputs.oof, outputs.labels)
+
+
+def _is_better(after: Outputs, before: Outputs) -> bool:
+    return _oof_loss(after) < _oof_loss(before)
+
+
+def _better(after: Outputs, before: Outputs) -> Outputs:
+    return after if _is_better(after, before) else before
+
+
+def _rung(step: str, after: Outputs, before: Outputs) -> Rung:
+    return Rung(step, after, _is_better(after, before))
+
+
+def _add(rungs: list[Rung], step: str, outputs: Outputs) -> Outputs:
+    """Add a step after the last one that is kept, and return the tables that are the best now."""
+    before = next(rung.outputs for rung in reversed(rungs) if rung.kept)
+    rungs.append(_rung(step, outputs, before))
+    return _better(outputs, before)
+
+
+def _prior(outputs: Outputs) -> Outputs:
+    """Return the constant prior as tables, on OOF counted on other boats."""
+    oof = cross_fit(outputs.oof, outputs.labels, outputs.boats, fit_prior)
+    return Outputs(oof, constant_predictions(outputs.prior, outputs.test.index), outputs.manifest, outputs.folds)
+
+
+def _ensemble(members: Mapping[str, Outputs], *, console: Console) -> Outputs:
+    return ensemble(members, progress=console.is_terminal).outputs
+
+
+def _lookalikes(outputs: Outputs, *, console: Console) -> Outputs:
+    pairs = allowed_pairs(burst_pairs(outputs.manifest), outputs)
+    if missing_photographs(pairs, outputs.manifest).empty:
+        pictures = load_pair_thumbnails(pairs, outputs.manifest, None, progress=console.is_terminal)
+        pairs = compare_pairs(pairs, *pictures, progress=console.is_terminal)
+    return average_if_better(outputs, pairs).outputs
+
+
+def _write_pseudo(run_dir: Path, path: Path) -> Path:
+    rows = make_pseudo(run_dir / "test.csv")
+    write_predictions(rows, path, folds_hash=rows.attrs["folds_hash"])
+    return path
+
+
+def _truth(run_dir: Path, solution: Path | None) -> pd.DataFrame | None:
+    path = solution or Path(read_config(run_dir).data.root) / "solution.csv"
+    return read_solution(path) if solution is not None or path.is_file() else None
+
+
+def _table(rungs: Sequence[Rung], solution: pd.DataFrame | None, *, seed: int) -> pd.DataFrame:
+    rows = []
+    for rung in rungs:
+        said = forecast_unseen(rung.outputs, seed=seed)
+        row = {"step": rung.step, "kept": rung.kept, "oof_log_loss": _oof_loss(rung.outputs)}
+        row |= {"forecast": said["log_loss"], "low": said.get("low"), "high": said.get("high")}
+        if solution is not None:
+            row |= score_submission(rung.outputs.test, solution)["log_loss"].drop("all").to_dict()
+        rows.append(row)
+    return pd.DataFrame(rows)
