@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from fisheries.commands import runs, tables
+from fisheries.commands import kaggle, ladder, runs, steps, submissions, tables
 from fisheries.errors import one_line
 
 app = typer.Typer(
@@ -41,3 +41,7 @@ def train_command(context: typer.Context) -> None:
 
 app.add_typer(tables.commands)
 app.add_typer(runs.commands)
+app.add_typer(steps.commands)
+app.add_typer(ladder.commands)
+app.add_typer(submissions.commands)
+app.add_typer(kaggle.commands)

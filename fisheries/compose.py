@@ -24,6 +24,7 @@ from torch.optim import Optimizer
 from fisheries.config import AUTO, IMPORTED, is_random, plain
 from fisheries.data.datamodule import FisheriesDataModule
 from fisheries.data.feature_store import PLAIN, FeatureStore
+from fisheries.data.pseudo_rows import PSEUDO_CSV, fold_rows
 from fisheries.data.splits import make_folds, train_ids, usable_images, val_ids
 from fisheries.data.transforms import eval_transform, train_transform
 from fisheries.features import View, frozen_store
@@ -43,7 +44,15 @@ from fisheries.training.callbacks import (
     checkpoints,
 )
 from fisheries.training.devices import choose_device, choose_devices
-from fisheries.training.finetune import OpenGroups, Phase, check_phases, opens_all, parameter_groups, plan_phases
+from fisheries.training.finetune import (
+    OpenGroups,
+    Phase,
+    check_phases,
+    opens_all,
+    parameter_groups,
+    plain_epochs,
+    plan_phases,
+)
 from fisheries.training.loggers import create_logger
 from fisheries.training.losses import FishLoss
 from fisheries.training.lr_finder import TRAINER as LR_FINDER
@@ -70,6 +79,9 @@ def check_parts(config: DictConfig, run_dir: Path) -> None:
         raise InputError(f"model.weights={model.weights}: no such file{nearest_path(model.weights)}")
     if config.split.file is not None and not Path(config.split.file).is_file():
         raise InputError(f"split.file={config.split.file}: no such file{nearest_path(config.split.file)}")
+    began = (run_dir / PSEUDO_CSV).is_file()  # then the run has rows of its own
+    if config.pseudo is not None and not began and not Path(config.pseudo).is_file():
+        raise InputError(f"pseudo={config.pseudo}: no such file{nearest_path(config.pseudo)}")
     choose_devices(plain(trainer.gpus), accelerator=trainer.accelerator, devices=plain(trainer.devices))
     run_phases(config)
     if config.find_lr and process_count(config) > 1:
@@ -129,7 +141,10 @@ def frozen_features(config: DictConfig, net: FishNet, material: Material, *, con
     images = material.manifest[material.manifest["status"] == OK]
     augmented = train_transform(image_hw=image_hw, **plain(config.transform))
     views = [View(images, PLAIN, eval_transform(image_hw=image_hw))]
-    views += [View(usable_images(images), name, augmented) for name in names if name != PLAIN]
+    augmentable = usable_images(images)
+    if material.pseudo is not None:
+        augmentable = pd.concat([augmentable, images.loc[material.pseudo.index.unique()]])
+    views += [View(augmentable, name, augmented) for name in names if name != PLAIN]
     about = {key: plain(model[key]) for key in ("backbone", "options", "mean", "std", "stride", "pool")}
     return frozen_store(
         net,
@@ -161,7 +176,12 @@ def view_names(config: DictConfig) -> list[str]:
 def create_datamodule(
     config: DictConfig, material: Material, folds: pd.DataFrame, *, fold: int, store: FeatureStore | None = None
 ) -> FisheriesDataModule:
-    """Divide the material into the fold's two sides and feed them: from a store if there is one."""
+    """Divide the material into the fold's two sides and feed them: from a store if there is one.
+
+    Raises:
+        InputError: there are pseudo-labels, and none that the fold may train on.
+    """
+    pseudo = material.pseudo
     return FisheriesDataModule(
         train=material.manifest.loc[train_ids(folds, fold)],
         val=material.manifest.loc[val_ids(folds, fold)],
@@ -172,7 +192,10 @@ def create_datamodule(
         batch_size=config.data.batch_size,
         workers=config.data.workers,
         seed=config.seed,
+        plain_epochs=plain_epochs(run_phases(config)),
         balanced=config.data.balanced,
+        extra=None if pseudo is None else fold_rows(pseudo, material.manifest, folds, fold).rows,
+        extra_share=config.mix.pseudo,
         store=store,
         views=view_names(config) if material.features is None and store is not None else [PLAIN],
     )
@@ -218,6 +241,7 @@ def create_module(
         ),
         provenance=provenance,
         mix=Mixing(mixup=config.mix.mixup, cutmix=config.mix.cutmix),
+        unmixed_epochs=plain_epochs(phases),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from timm.optim._optim_factory import list_optimizers
 
+from fisheries.data.mixed_sampler import extra_count
 from fisheries.data.splits import SPLITS
 from fisheries.schema import InputError, write_atomic
 
@@ -19,6 +20,8 @@ AUTO = "auto"  # as split.folds: the most that lack no class on either side
 IMPORTED = "imported"  # as model.backbone: features made elsewhere
 CLASS_MAP_HEADS = ("fcn", "inception")
 MAP_HEADS = ("dense_map", *CLASS_MAP_HEADS)  # take the feature map as it is
+# what a run went by whose configuration does not name these
+_UNSAID = {"tta": "none", "fold_mean": "arithmetic", "pseudo": None, "mix": {"pseudo": 0.25}}
 
 
 def check_config(config: DictConfig) -> None:
@@ -30,7 +33,7 @@ def check_config(config: DictConfig) -> None:
     if OmegaConf.is_missing(config.data, "root"):
         raise InputError("data.root is missing: give data.root=DIR, the folder with train/ and test_stg1/ in it")
     problems = [*_choices(config), *_ranges(config), *_kinds(config), *_network(config.model)]
-    problems += [*_frozen(config), *_phase_problems(config)]
+    problems += [*_frozen(config), *_phase_problems(config), *_pseudo(config)]
     if problems:
         raise InputError("; ".join(problems))
 
@@ -51,7 +54,7 @@ def read_config(run_dir: Path) -> DictConfig:
         raise InputError(
             f"{run_dir}: no {CONFIG} in it; expected the folder of a run, such as runs/2026-01-31_12-00-00-ab12"
         )
-    config = OmegaConf.load(path)
+    config = OmegaConf.merge(_UNSAID, OmegaConf.load(path))
     assert isinstance(config, DictConfig)
     return config
 
@@ -77,6 +80,8 @@ def _choices(config: DictConfig) -> list[str]:
         "loss.class_weights": ("none", "balanced"),
         "logger.name": ("csv", "wandb", "none"),
         "optimizer.name": [str(name) for name in list_optimizers()],
+        "tta": ("none", "flips", "d4", "multiscale"),
+        "fold_mean": ("arithmetic", "geometric"),
     }
     problems = []
     for key, known in choices.items():
@@ -129,6 +134,10 @@ def _frozen(config: DictConfig) -> list[str]:
         problems.append(
             "model=imported trains a head on features: model.backbone_frozen=true model.head=linear or dense model.predict_box=false"
         )
+    if model.backbone == IMPORTED and config.tta != "none":
+        problems.append(
+            f"tta={config.tta}: features made elsewhere have no picture to look at in several ways; give tta=none"
+        )
     if model.backbone == IMPORTED:
         own = {"pretrained": False, "weights": None, "stride": None, "pool": "own", "mean": None, "std": None}
         problems += [
@@ -177,6 +186,7 @@ def _ranges(config: DictConfig) -> list[str]:
         "loss.box_unit_px": (1e-6, 1e6, float),
         "mix.mixup": (0, 100, float),
         "mix.cutmix": (0, 100, float),
+        "mix.pseudo": (0.001, 0.999, float),
         **{f"transform.{name}": (0, 180 if name.endswith("_deg") else 1, float) for name in config.transform},
         "transform.hue": (0, 0.5, float),
     }
@@ -220,18 +230,32 @@ def _fold_problems(config: DictConfig) -> list[str]:
     return problems
 
 
+def _pseudo(config: DictConfig) -> list[str]:
+    if config.pseudo is None:
+        return []
+    if not isinstance(config.pseudo, str):
+        return [f"pseudo={plain(config.pseudo)!r}: expected a file that `fisheries pseudo` wrote, or null"]
+    share, size = config.mix.pseudo, config.data.batch_size
+    numbers = isinstance(share, int | float) and isinstance(size, int)  # else that has been said
+    if numbers and not 1 <= extra_count(size, share) < size:
+        return [f"mix.pseudo={share} of data.batch_size={size}: expected at least one image of either kind in a batch"]
+    return []
+
+
 def _phase_problems(config: DictConfig) -> list[str]:
     phases = plain(config.finetune.phases)
     if not isinstance(phases, list) or not phases:
         return [f"finetune.phases={phases!r}: expected a list such as [{{share:1,open:all,lr:1}}]"]
     problems = [
         f"finetune.phases: {phase!r} is none; expected {{share:S,open:N,lr:F}}, S and F above 0, N groups of layers from "
-        "the head (1) backwards, or all"
+        "the head (1) backwards, or all; and maybe augment:false"
         for phase in phases
         if not _is_phase(phase)
     ]
     if len(phases) > 1 and config.model.backbone_frozen:
         problems.append("model.backbone_frozen=true with phases that would open the backbone: give finetune=none")
+    if len(phases) == 1 and isinstance(phases[0], dict) and not phases[0].get("augment", True):
+        problems.append("finetune.phases: its only phase has augment=false; give transform=none")
     if len(phases) > 1 and config.trainer.max_steps not in (None, -1):
         problems.append(f"trainer.max_steps={config.trainer.max_steps}: phases are counted in epochs; leave it -1")
     if config.find_lr and config.trainer.fast_dev_run:
@@ -240,8 +264,9 @@ def _phase_problems(config: DictConfig) -> list[str]:
 
 
 def _is_phase(phase: Any) -> bool:
-    if not isinstance(phase, dict) or set(phase) != {"share", "open", "lr"}:
+    if not isinstance(phase, dict) or set(phase) - {"augment"} != {"share", "open", "lr"}:
         return False
     share, opened, lr = phase["share"], phase["open"], phase["lr"]
     numbers = all(isinstance(n, int | float) and not isinstance(n, bool) and 0 < n < math.inf for n in (share, lr))
-    return numbers and (opened == "all" or (type(opened) is int and opened >= 1))
+    augment = isinstance(phase.get("augment", True), bool)
+    return numbers and augment and (opened == "all" or (type(opened) is int and opened >= 1))

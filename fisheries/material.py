@@ -16,10 +16,11 @@ from fisheries.data import synthetic
 from fisheries.data.cropping import check_rule, read_rule
 from fisheries.data.feature_store import FeatureStore
 from fisheries.data.imported import is_imported, read_imported
+from fisheries.data.pseudo_rows import PSEUDO_CSV, read_pseudo
 from fisheries.data.splits import usable_images
 from fisheries.data.tables import attach_boats, load_or_scan, tables_dir_of
 from fisheries.inference.scoring import read_solution
-from fisheries.schema import BOXES, KEY, MANIFEST, InputError, nearest, read_table
+from fisheries.schema import BOXES, FOLDS, KEY, MANIFEST, InputError, nearest, read_table
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Material:
     boxes: pd.DataFrame
     classes: list[str]
     features: FeatureStore | None = None  # made elsewhere; then there are no photographs
+    pseudo: pd.DataFrame | None = None  # test images to train on, see `pseudo_rows.read_pseudo`
 
 
 def load_material(config: DictConfig, *, console: Console) -> Material:
@@ -103,7 +105,11 @@ def reopen_material(run_dir: Path) -> Material:
     features = read_imported(Path(data.root))[1] if config.model.backbone == IMPORTED else None
     if features is not None and not manifest["sha256"].isin(set(features.places)).all():
         raise InputError(f"{data.root}: its features are not those that {run_dir} began with; start a new run")
-    return Material(Path(data.root), manifest, boxes, list(data.classes), features)
+    pseudo = None
+    if config.pseudo is not None:
+        folds = read_table(run_dir / "folds.csv", FOLDS)
+        pseudo = read_pseudo(run_dir / PSEUDO_CSV, data.classes, manifest=manifest, folds=folds)
+    return Material(Path(data.root), manifest, boxes, list(data.classes), features, pseudo)
 
 
 def settle(config: DictConfig, material: Material) -> None:
@@ -115,7 +121,8 @@ def settle(config: DictConfig, material: Material) -> None:
     config.data.root, config.data.classes = str(material.root.resolve()), material.classes
     if material.features is not None:
         config.model.options = {"width": material.features.shape[0]}
-    paths = ((config.data, "boats"), (config.data, "solution"), (config.model, "weights"), (config.split, "file"))
+    paths = [(config.data, "boats"), (config.data, "solution"), (config.model, "weights"), (config.split, "file")]
+    paths.append((config, "pseudo"))
     for node, key in paths:
         if node[key] is not None:
             node[key] = str(Path(node[key]).resolve())

@@ -19,6 +19,8 @@ from fisheries.data.datamodule import predict_loader
 from fisheries.data.manifest import scan_paths
 from fisheries.data.splits import usable_images
 from fisheries.inference.predict import (
+    ARITHMETIC,
+    GEOMETRIC,
     Predictions,
     box_table,
     extract_features,
@@ -28,6 +30,7 @@ from fisheries.inference.predict import (
 )
 from fisheries.inference.scoring import class_frequencies
 from fisheries.inference.stages import chain_stages, check_stages, merge_crops, sees_fish
+from fisheries.inference.tta import VIEWS, check_views
 from fisheries.nets import TrainedFold, TrainedRun
 from fisheries.schema import (
     BOXES,
@@ -35,6 +38,7 @@ from fisheries.schema import (
     MANIFEST,
     OK,
     InputError,
+    nearest,
     read_table,
     table_hash,
     write_predictions,
@@ -53,6 +57,8 @@ def predict_paths(
     gpus: str,
     batch_size: int,
     workers: int,
+    tta: str | None = None,
+    fold_mean: str | None = None,
     console: Console,
 ) -> pd.DataFrame:
     """Predict photographs with the networks of a run, averaged over its folds, and write the table.
@@ -68,15 +74,19 @@ def predict_paths(
         gpus: "0", a count, or "auto".
         batch_size: images in a batch.
         workers: processes that read, 0 for none.
+        tta: views of each photograph that are averaged, see `tta.VIEWS`; None for each run's own.
+        fold_mean: how folds are averaged, see `mean_predictions`; None for each run's own.
         console: where to show progress.
 
     Returns:
         One row a photograph; one that can't be read gets the class frequencies that the run was trained on.
 
     Raises:
-        InputError: as `nets.load_run`, `scan_paths` and `check_stages`; the second run was not trained on crops; no
-            run predicts boxes and none are given, or only for other images.
+        InputError: as `nets.load_run`, `scan_paths`, `check_stages` and `check_views`; `tta` or `fold_mean` is unknown;
+            the second run was not trained on crops; no run predicts boxes and none are given, or only for other images.
     """
+    _check_choice("--tta", tta, list(VIEWS))
+    _check_choice("--fold-mean", fold_mean, [ARITHMETIC, GEOMETRIC])
     trained = nets.load_run(run_dir, console=console)
     second = None if crops_run is None else _second_stage(crops_run, trained, boxes, run_dir, console=console)
     tables = read_boxes(boxes)
@@ -92,7 +102,10 @@ def predict_paths(
             f"none of {sum(map(len, tables))} boxes can be used for {len(readable)} images; expected boxes by image_id, such "
             f"as {readable.index[0]!r}, of status ok or clipped, and with an area in the frame"
         )
-    batches = _Batches(batch_size, workers, device, console)
+    batches = _Batches(batch_size, workers, device, tta, fold_mean, console)
+    for run in [trained] if second is None else [trained, second.trained]:
+        hw, name = nets.image_hw_of(run.config), run.config.model.backbone
+        check_views(run.folds[0].net, tta or run.config.tta, image_hw=hw, name=name)
     first = _predict_mean(trained, readable, batches)
     if first.boxes_cxcywh is not None:
         own = box_table(first.boxes_cxcywh, images)
@@ -133,6 +146,8 @@ class _Batches:
     size: int
     workers: int
     device: torch.device
+    tta: str | None
+    fold_mean: str | None
     console: Console
 
 
@@ -181,10 +196,17 @@ def _predict_mean(trained: TrainedRun, rows: pd.DataFrame, batches: _Batches) ->
     for fold in trained.folds:
         loader = _loader(rows, trained, fold, batch_size=batches.size, workers=batches.workers)
         shown = track(loader, description=f"  fold {fold.number}", console=console, disable=not console.is_terminal)
-        results.append(predict(fold.net, shown, classes=trained.classes, device=batches.device))
+        tta = batches.tta or trained.config.tta
+        results.append(predict(fold.net, shown, classes=trained.classes, device=batches.device, tta=tta))
     boxes = [result.boxes_cxcywh for result in results if result.boxes_cxcywh is not None]
-    mean = mean_predictions([result.probabilities for result in results])
+    how = batches.fold_mean or trained.config.fold_mean
+    mean = mean_predictions([result.probabilities for result in results], how)
     return Predictions(mean, sum(boxes) / len(boxes) if boxes else None)
+
+
+def _check_choice(option: str, value: str | None, known: Sequence[str]) -> None:
+    if value is not None and value not in known:
+        raise InputError(f"{option} {value}: expected {', '.join(known)}{nearest(value, known)}")
 
 
 def _prior(run_dir: Path, classes: Sequence[str]) -> pd.Series:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import platform
-import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -19,8 +18,11 @@ from fisheries.analysis.page import figure_png
 from fisheries.analysis.plots import plot_curves
 from fisheries.analysis.report import write_report
 from fisheries.analysis.score_view import class_view, part_view
+from fisheries.commit import git_commit
+from fisheries.data.pseudo_rows import fold_rows
 from fisheries.data.splits import train_ids, usable_images
 from fisheries.inference.evaluation import Forecast, averaging_gain, boats_of, forecast, score_rows
+from fisheries.inference.origin import expected_scores
 from fisheries.inference.predict import mean_predictions
 from fisheries.inference.scoring import (
     ALL,
@@ -31,9 +33,11 @@ from fisheries.inference.scoring import (
     read_solution,
     score_submission,
 )
-from fisheries.inference.submission import write_submission, write_submission_notes
+from fisheries.inference.submission import write_submission
+from fisheries.inference.submission_notes import Expected, write_submission_notes
 from fisheries.material import Material
 from fisheries.nets import fold_dir
+from fisheries.pseudo import pseudo_gain
 from fisheries.schema import (
     BOXES,
     OK,
@@ -62,7 +66,7 @@ def finish(
     console: Console,
 ) -> None:
     """Join the folds' predictions, score them, and write what a person looks at."""
-    joined = _join_folds(material, folds, numbers, run_dir)
+    joined = _join_folds(material, folds, numbers, run_dir, how=config.fold_mean)
     scores = _score_parts(config, material, folds, numbers, run_dir, joined)
     write_atomic(run_dir / "scores.csv", scores.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC).encode())
     totals = scores[scores["by"] == ALL].set_index("part")
@@ -77,11 +81,14 @@ def finish(
     }
     record |= {"folds": table_hash(folds), "manifest": material_hash(material.manifest), "versions": _versions()}
     record["scores"] = {part: row.drop(["by", "name"]).dropna().to_dict() for part, row in totals.iterrows()}
+    if material.pseudo is not None:
+        record["pseudo"] = _pseudo_record(material.pseudo, material, folds, numbers, joined, console=console)
     if UNSEEN in joined:
         record["forecast"] = _forecast(config, material, folds, numbers, run_dir, joined[UNSEEN], console=console)
     if (fold_dir(run_dir, numbers[0]) / "test.csv").is_file():
+        expected = expected_scores(record["scores"], record.get("forecast", {}))
         record["test"] = _submit(
-            config, material, folds, numbers, run_dir, name=name, scores=record["scores"], console=console
+            config, material, folds, numbers, run_dir, name=name, expected=expected, console=console
         )
     write_atomic(run_dir / RECORD, json.dumps(record, indent=2).encode())
     console.print(f"Report: {write_report(run_dir, progress=console.is_terminal)}")
@@ -100,13 +107,13 @@ def _stems(folds: pd.DataFrame, numbers: Sequence[int], run_dir: Path) -> dict[s
 
 
 def _join_folds(
-    material: Material, folds: pd.DataFrame, numbers: Sequence[int], run_dir: Path
+    material: Material, folds: pd.DataFrame, numbers: Sequence[int], run_dir: Path, *, how: str
 ) -> dict[str, pd.DataFrame]:
     """Write the run's prediction tables of images with labels, and return them by what is known of their boats."""
     tables = {}
     for part, stem in _stems(folds, numbers, run_dir).items():
         parts = _fold_tables(run_dir, numbers, stem, material.classes)
-        tables[part] = mean_predictions(parts) if part == HOLDOUT else pd.concat(parts)
+        tables[part] = mean_predictions(parts, how) if part == HOLDOUT else pd.concat(parts)
         write_predictions(tables[part], run_dir / f"{stem}.csv", folds_hash=table_hash(folds))
     return tables
 
@@ -159,6 +166,27 @@ def _boxes(run_dir: Path, numbers: Sequence[int], stem: str, material: Material)
     return {"boxes_true": material.boxes, "boxes_predicted": pd.concat([read_table(file, BOXES) for file in files])}
 
 
+def _pseudo_record(
+    pseudo: pd.DataFrame,
+    material: Material,
+    folds: pd.DataFrame,
+    numbers: Sequence[int],
+    joined: dict[str, pd.DataFrame],
+    *,
+    console: Console,
+) -> dict[str, Any]:
+    """Return how many pseudo-labels each fold trained on or left out, and what they gained on unseen boats."""
+    entered = {number: fold_rows(pseudo, material.manifest, folds, number) for number in numbers}
+    counts = {str(number): {"rows": len(rows.rows), "left_out": rows.left_out} for number, rows in entered.items()}
+    gain = pseudo_gain(pseudo, joined[UNSEEN], material.manifest) if UNSEEN in joined else {}
+    if gain:
+        console.print(
+            f"Pseudo-labels changed the log loss on unseen boats by {gain['change']:+.3f} (standard error over boats "
+            f"{gain['standard_error']:.3f}), from {gain['log_loss_before']:.3f}"
+        )
+    return {"source": pseudo["source"].iloc[0], "folds": counts, **gain}
+
+
 def _save_curves(run_dir: Path, numbers: Sequence[int], *, prior_log_loss: float) -> None:
     epochs = {f"fold {number}": pd.read_csv(fold_dir(run_dir, number) / EPOCHS) for number in numbers}
     write_atomic(run_dir / "curves.png", figure_png(plot_curves(epochs, prior_log_loss=prior_log_loss)))
@@ -189,7 +217,8 @@ def _forecast(
     count = new["boat"].nunique()
     said = forecast(losses, boats_of(manifest.loc[losses.index]), new_boats=count, seed=config.seed)
     tables = [table.loc[new.index] for table in _fold_tables(run_dir, numbers, "test", material.classes)]
-    gain = averaging_gain(tables)  # the submission is the folds' mean, the losses are single folds'
+    # the submission is the folds' mean, the losses are single folds'
+    gain = averaging_gain(tables, mean_predictions(tables, config.fold_mean))
     shrunk = Forecast(*(value - gain for value in asdict(said).values()))
     console.print(
         f"Forecast for the {count} new boats in test: log loss {shrunk.log_loss:.3f}, "
@@ -206,11 +235,11 @@ def _submit(
     run_dir: Path,
     *,
     name: str,
-    scores: dict[str, dict[str, float]],
+    expected: Expected,
     console: Console,
 ) -> dict[str, dict[str, float]]:
     """Average the folds' test predictions, write the submission, and score it where the truth is known."""
-    predictions = mean_predictions(_fold_tables(run_dir, numbers, "test", material.classes))
+    predictions = mean_predictions(_fold_tables(run_dir, numbers, "test", material.classes), config.fold_mean)
     write_predictions(predictions, run_dir / "test.csv", folds_hash=table_hash(folds))
     test = material.manifest.loc[predictions.index]
     unreadable = test.index[test["status"] != OK]
@@ -224,8 +253,10 @@ def _submit(
         )
         return {}
     path = write_submission(predictions, Path(config.submissions_dir) / f"{name}.csv").path
-    honest = scores[UNSEEN if UNSEEN in scores else SEEN]
-    write_submission_notes(path, run=name, git_commit=git_commit(), folds_hash=table_hash(folds), scores=honest)
+    made_from = {"name": name, "git_commit": git_commit(), "folds_hash": table_hash(folds)}
+    write_submission_notes(
+        path, tables=[run_dir / "test.csv"], runs=[made_from], git_commit=made_from["git_commit"], expected=expected
+    )
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     console.print(f"Submission: {shown} ({len(predictions)} rows)")
     return _score_test(config, material, predictions, console=console)
@@ -247,15 +278,3 @@ def _score_test(
                 f"  {meaning}: log loss {loss:.3f}, constant prior {constant:.3f} ({loss / constant:.0%} of it)"
             )
     return table.to_dict("index")
-
-
-def git_commit() -> str:
-    """Return the commit of the code, with "+" if files differ from it; "" outside a checkout."""
-    command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
-    try:
-        answer = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return answer.stdout.strip()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +18,20 @@ from rich.progress import track
 
 from fisheries import compose, nets
 from fisheries.analysis.page import figure_png
+from fisheries.commit import git_commit
 from fisheries.compose import fold_numbers
-from fisheries.config import check_config, save_config
+from fisheries.config import IMPORTED, check_config, save_config
 from fisheries.data.datamodule import FisheriesDataModule
 from fisheries.data.metadata import fit_sizes
+from fisheries.data.pseudo_rows import PSEUDO_CSV, fold_rows, read_pseudo
 from fisheries.data.splits import check_folds, holdout_ids, missing_classes, seen_ids, train_ids, usable_images
 from fisheries.inference.predict import box_table, predict, with_prior
 from fisheries.inference.scoring import class_frequencies
+from fisheries.inference.tta import check_views
 from fisheries.material import Material, load_material, reopen_material, settle
 from fisheries.models.fishnet import FishNet
 from fisheries.nets import fold_dir
-from fisheries.results import finish, git_commit, material_hash
+from fisheries.results import finish, material_hash
 from fisheries.schema import FOLDS, OK, TRAIN, read_table, table_hash, write_atomic, write_predictions, write_table
 from fisheries.training.callbacks import BEST
 from fisheries.training.fitting import fit
@@ -53,6 +58,8 @@ def run(config: Any, run_dir: Path, *, name: str, console: Console) -> None:
     compose.check_parts(config, run_dir)
     material, folds = _tables(config, run_dir, console=console)
     numbers = fold_numbers(config)[:1] if config.find_lr else fold_numbers(config)
+    if material.pseudo is not None:
+        _describe_pseudo(material.pseudo, material, folds, numbers, console=console)
     for number in numbers:
         if (fold_dir(run_dir, number) / "oof.csv").is_file():
             console.print(f"Fold {number}: already trained")
@@ -72,13 +79,19 @@ def is_main_process() -> bool:
 
 def _tables(config: Any, run_dir: Path, *, console: Console) -> tuple[Material, pd.DataFrame]:
     """Return the run's tables, writing them where it is new."""
-    folds_csv = run_dir / "folds.csv"
+    folds_csv, pseudo_csv = run_dir / "folds.csv", run_dir / PSEUDO_CSV
     if folds_csv.is_file():
         material = reopen_material(run_dir)
         folds = read_table(folds_csv, FOLDS)
     else:
         material = load_material(config, console=console)
         folds = compose.draw_folds(config, material)
+        if config.pseudo is not None:
+            pseudo = read_pseudo(config.pseudo, material.classes, manifest=material.manifest, folds=folds)
+            material = replace(material, pseudo=pseudo)
+            write_predictions(
+                pseudo, pseudo_csv, folds_hash=table_hash(folds)
+            )  # so that the run has what it began with
         settle(config, material)
         save_config(config, run_dir)
         write_table(material.manifest, run_dir / "manifest.csv")
@@ -129,6 +142,8 @@ def _train_fold(
     )
     if resume_path is not None and config.model.backbone_frozen:
         nets.load_checkpoint(net, resume_path)  # the backbone is asked before Lightning loads it
+    if config.model.backbone != IMPORTED:
+        check_views(net, config.tta, image_hw=nets.image_hw_of(config), name=config.model.backbone)
     store = compose.frozen_features(config, net, material, console=console)
     if store is None and config.model.backbone_frozen:
         console.print(
@@ -137,7 +152,7 @@ def _train_fold(
     data = compose.create_datamodule(config, material, folds, fold=number, store=store)
     seen = len(seen_ids(folds, number))
     console.print(
-        f"Fold {number}: {config.model.backbone} on {len(data.train_set)} images, {len(data.val)} held out"
+        f"Fold {number}: {config.model.backbone} on {len(data.train)} images, {len(data.val)} held out"
         + (f", and {seen} of the boats it trains on" if seen else "")
     )
     provenance = {"folds": table_hash(folds), "manifest": material_hash(material.manifest), "git_commit": git_commit()}
@@ -153,9 +168,22 @@ def _train_fold(
             _keep_best(trainer, net, folder)
             if trainer.is_global_zero:
                 device = trainer.strategy.root_device
-                _predict_fold(net, data, material, folds, folder, number=number, device=device, console=console)
+                _predict_fold(
+                    net, data, material, folds, folder, number=number, device=device, tta=config.tta, console=console
+                )
     finally:
         close_loggers(trainer)
+
+
+def _describe_pseudo(
+    pseudo: pd.DataFrame, material: Material, folds: pd.DataFrame, numbers: Sequence[int], *, console: Console
+) -> None:
+    """Say what each fold trains on; one that gets nothing is refused before the others are trained."""
+    for number in numbers:
+        entered = fold_rows(pseudo, material.manifest, folds, number)
+        reasons = ", ".join(f"{reason} {count}" for reason, count in entered.left_out.items())
+        left_out = f"{sum(entered.left_out.values())} left out{': ' * bool(reasons)}{reasons}"
+        console.print(f"  pseudo: {len(entered.rows)} rows of fold {number} ({left_out})")
 
 
 def _find_lr(
@@ -194,6 +222,7 @@ def _predict_fold(
     *,
     number: int,
     device: torch.device,
+    tta: str,
     console: Console,
 ) -> None:
     manifest = material.manifest
@@ -207,9 +236,9 @@ def _predict_fold(
     for stem, images in parts.items():
         readable = images[images["status"] == OK]
         if len(images):
-            batches = data.predict_loader(readable)
+            batches = data.predict_loader(readable, photographs=tta != "none")
             shown = track(batches, f"  predicting {stem}", console=console, disable=not console.is_terminal)
-            predicted = predict(net, shown, classes=material.classes, device=device)
+            predicted = predict(net, shown, classes=material.classes, device=device, tta=tta)
             if predicted.boxes_cxcywh is not None:
                 write_table(box_table(predicted.boxes_cxcywh, manifest), folder / f"{stem}_boxes.csv")
             whole = with_prior(predicted.probabilities, images.index, prior)

@@ -15,7 +15,7 @@ from rich.console import Console
 from fisheries import config as config_room
 from fisheries import launch
 from fisheries.compose import check_parts, run_phases
-from fisheries.config import check_config
+from fisheries.config import check_config, read_config, save_config
 from fisheries.data import transforms
 from fisheries.data.metadata import SizeStatistics
 from fisheries.data.transforms import train_transform
@@ -152,12 +152,29 @@ def test_everything_that_is_out_of_range_is_listed_at_once():
             "finetune.phases=[{share:1,open:0,lr:1}]",
             "{'share': 1, 'open': 0, 'lr': 1} is none; expected {share:S,open:N",
         ),
+        ("finetune.phases=[{share:1,open:1,lr:1,augment:0}]", "and maybe augment:false"),
+        (
+            "finetune.phases=[{share:1,open:1,lr:1,augment:false}]",
+            "its only phase has augment=false; give transform=none",
+        ),
         ("finetune.phases=[{share:1,open:1}]", "{'share': 1, 'open': 1} is none; expected {share:S,open:N,lr:F}"),
         ("finetune=phased model.backbone_frozen=true", "with phases that would open the backbone: give finetune=none"),
         ("finetune=phased trainer.max_steps=9", "trainer.max_steps=9: phases are counted in epochs; leave it -1"),
         ("transform.night=1.5", "transform.night=1.5: expected a number from 0 to 1"),
         ("mix.mixup=-1", "mix.mixup=-1: expected a number from 0 to 100"),
         ("mix.cutmix=yes", "mix.cutmix='yes': expected a number from 0 to 100"),
+        ("tta=flip", "tta='flip': did you mean 'flips'?"),
+        ("fold_mean=harmonic", "fold_mean='harmonic': expected arithmetic, geometric"),
+        (
+            "model=imported tta=d4",
+            "tta=d4: features made elsewhere have no picture to look at in several ways; give tta=none",
+        ),
+        ("pseudo=true", "pseudo=True: expected a file that `fisheries pseudo` wrote, or null"),
+        ("mix.pseudo=1", "mix.pseudo=1: expected a number from 0.001 to 0.999"),
+        (
+            "pseudo=p.csv mix.pseudo=0.03",
+            "mix.pseudo=0.03 of data.batch_size=16: expected at least one image of either kind in a batch",
+        ),
         (
             "model.backbone_frozen=true transform=none mix.cutmix=1",
             "mix.cutmix=1: stored features have no pixels to cut; give mix.cutmix=0, or mix.mixup instead",
@@ -206,6 +223,14 @@ def test_the_network_of_every_experiment_takes_its_pictures(experiment: str):
     hw = image_hw_of(config)
     net = create_net(config.model, classes=8, sizes=SIZES, image_hw=hw, console=QUIET)
     assert sum(parameter.numel() for parameter in net.parameters()) > 1000
+
+
+def test_a_run_from_before_a_value_was_there_went_without_it(tmp_path: Path):
+    values = OmegaConf.to_container(composed("mix.mixup=0.2"), resolve=True)
+    known = {key: value for key, value in values.items() if key not in ("tta", "fold_mean", "pseudo")}
+    save_config(OmegaConf.create(known), tmp_path)
+    stored = read_config(tmp_path)
+    assert (stored.tta, stored.fold_mean, stored.pseudo, stored.mix.mixup) == ("none", "arithmetic", None, 0.2)
 
 
 def test_without_a_choice_it_is_the_cpu():

@@ -122,6 +122,45 @@ def test_an_interrupted_computation_goes_on_where_it_was(tables, tmp_path: Path,
     assert len(written) == images["sha256"].nunique() - sum(made)
 
 
+def test_views_are_made_of_photographs_folds_averaged_as_told_and_predict_says_the_same(
+    train, world: Path, tmp_path: Path
+):
+    options = [*FROZEN[:2], "trainer.max_epochs=1", FROZEN[3]]
+    plain = train(*options, name="plain")
+    flipped = train(*options, "tta=flips", "fold_mean=geometric", "fold=all", name="flipped")
+    np.testing.assert_array_equal(losses(plain), losses(flipped))  # held-out images are looked at once while it learns
+    first, second = (read_predictions(flipped / f"fold-{number}" / "test.csv") for number in (0, 1))
+    assert (first - read_predictions(plain / "test.csv").loc[first.index]).abs().to_numpy().max() > 1e-4
+    mean, expected = read_predictions(flipped / "test.csv"), np.sqrt(first * second.loc[first.index])
+    np.testing.assert_allclose(mean.loc[first.index], expected.div(expected.sum(axis=1), axis=0), rtol=1e-6)
+    again = {}
+    for chosen in ("", "--tta flips --fold-mean geometric", "--tta none", "--fold-mean arithmetic"):
+        paths = [str(world / "test_stg1"), str(world / "test_stg2")]
+        arguments = [
+            "predict",
+            str(flipped),
+            *paths,
+            *chosen.split(),
+            "--workers",
+            "0",
+            "--out",
+            str(tmp_path / "p.csv"),
+        ]
+        assert CliRunner().invoke(app, arguments).exit_code == 0
+        again[chosen] = read_predictions(tmp_path / "p.csv").loc[mean.index]
+    np.testing.assert_allclose(again.pop(""), mean, atol=1e-6)
+    np.testing.assert_allclose(again.pop("--tta flips --fold-mean geometric"), mean, atol=1e-6)
+    assert all((table - mean).abs().to_numpy().max() > 1e-6 for table in again.values())
+    wrong = CliRunner().invoke(app, ["predict", str(flipped), str(world), "--tta", "flip"])
+    assert "--tta flip: expected none, flips, d4, multiscale (did you mean 'flips'?)" in str(wrong.exception)
+
+
+def test_a_network_that_takes_no_turned_pictures_is_refused_before_it_trains(train):
+    options = ["model=timm", "model.backbone=vit_tiny_patch16_224", "model.options={img_size:[32,48]}"]
+    with pytest.raises(InputError, match="tta=d4: vit_tiny_patch16_224 does not take views of 48x32 pixels"):
+        train(*options, "model.pretrained=false", "tta=d4")
+
+
 def test_one_changed_weight_is_another_backbone():
     net = small_net()
     before = weights_hash(net.backbone)

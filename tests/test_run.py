@@ -142,7 +142,7 @@ def test_prediction_tables_carry_the_hash_of_the_folds(finished):
     for name in ("oof.csv", "seen.csv", "test.csv", "fold-0/oof.csv", "fold-1/test.csv"):
         assert read_folds_hash(run / name) == record["folds"]
     (notes,) = (finished[0] / "submissions").glob("*.json")
-    assert json.loads(notes.read_text())["folds_hash"] == record["folds"]
+    assert json.loads(notes.read_text())["runs"][0]["folds_hash"] == record["folds"]
 
 
 def test_checkpoints_say_what_they_were_trained_on_and_need_no_unpickling(finished):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from fisheries.data.dataset import EpochSampler, FishDataset, InOrder, make_rows
 from fisheries.data.encoded import EncodedDataset
 from fisheries.data.feature_store import PLAIN, FeatureStore
 from fisheries.data.metadata import SizeStatistics, fit_sizes
+from fisheries.data.mixed_sampler import MixedSampler
+from fisheries.data.pseudo_rows import why_left_out
 from fisheries.data.transforms import Transform
 from fisheries.schema import InputError
 
@@ -36,14 +38,17 @@ class FisheriesDataModule(pl.LightningDataModule):
         batch_size: images in a batch, for each process.
         workers: processes that read and transform, 0 for none.
         seed: of orders and views.
+        plain_epochs: in which training views are made by `eval_transform`.
         balanced: whether each class is drawn as often as any other, with replacement.
-        extra: further training rows, such as pseudo-labels: a manifest with a `weight` and, for each class, a column
-            with its share of the target.
+        extra: further rows to train on, such as pseudo-labels: a manifest with a `weight` and, for each class, a
+            column with its share of the target. An epoch is one pass over `train` all the same.
+        extra_share: of extra rows in each batch, see `MixedSampler`.
         store: what a frozen backbone makes of all these images; then no photograph is read.
         views: names of the training images' views in the store, taken in turn by epochs.
 
     Raises:
-        InputError: no rows, an image on both sides, an unknown label, or an extra row that is held out.
+        InputError: no rows, an image on both sides, an unknown label, or an extra row that is held out, or of a boat or
+            burst that is, or that might be; see `why_left_out`.
     """
 
     def __init__(
@@ -58,8 +63,10 @@ class FisheriesDataModule(pl.LightningDataModule):
         batch_size: int,
         workers: int,
         seed: int,
+        plain_epochs: Collection[int] = (),
         balanced: bool = False,
         extra: pd.DataFrame | None = None,
+        extra_share: float = 0.25,
         store: FeatureStore | None = None,
         views: Sequence[str] = (PLAIN,),
     ) -> None:
@@ -71,18 +78,19 @@ class FisheriesDataModule(pl.LightningDataModule):
         self.sizes: SizeStatistics = fit_sizes(train)
         self.eval_transform = eval_transform
         self.batch_size, self.seed, self.balanced, self.store = batch_size, seed, balanced, store
-        # to fetch what is there already, a process costs more than it saves
-        self.workers = workers if store is None else 0
+        self.workers, self.extra_share = workers, extra_share
         targets, weights = one_hot(train["label"], self.classes), np.ones(len(train), dtype=np.float32)
+        self.class_counts = targets.sum(axis=0)  # (C,)
         if extra is not None:
             train = pd.concat([train, extra])
             targets = np.concatenate([targets, extra[self.classes].to_numpy(dtype=np.float32)])
             weights = np.concatenate([weights, extra["weight"].to_numpy(dtype=np.float32)])
-        self.class_counts = targets.sum(axis=0)  # (C,)
         rows = make_rows(train, targets=targets, weights=weights, boxes=boxes, sizes=self.sizes)
         self.train_set: FishDataset | EncodedDataset
         if store is None:
-            self.train_set = FishDataset(rows, transform=train_transform, seed=seed)
+            self.train_set = FishDataset(
+                rows, transform=train_transform, seed=seed, plain=eval_transform, plain_epochs=plain_epochs
+            )
         else:
             self.train_set = EncodedDataset(rows, store=store, views=views)
 
@@ -91,24 +99,24 @@ class FisheriesDataModule(pl.LightningDataModule):
         trainer = self.trainer
         if trainer is None:
             raise RuntimeError("train_dataloader needs a trainer: it tells the epoch")
-        sampler = EpochSampler(
-            lambda: trainer.current_epoch,
-            size=len(self.train_set),
-            seed=self.seed,
-            weights=self._chances() if self.balanced else None,
-            rank=trainer.global_rank,
-            world=trainer.world_size,
-        )
+        sampler = self._sampler(trainer)
         # a last batch of one image has no deviation for batch normalization
         leftover = len(sampler) % self.batch_size == 1 and len(sampler) > 1
-        return _loader(self.train_set, sampler, batch_size=self.batch_size, workers=self.workers, drop_last=leftover)
+        # to fetch what is there already, a process costs more than it saves
+        workers = self.workers if self.store is None else 0
+        return _loader(self.train_set, sampler, batch_size=self.batch_size, workers=workers, drop_last=leftover)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the held-out batches; with several processes each sees all of them, so that scores are exact."""
         return self.predict_loader(self.val)
 
-    def predict_loader(self, images: pd.DataFrame) -> DataLoader[Batch]:
-        """Return batches of any rows of a manifest, prepared as for validation, see `predict_loader`."""
+    def predict_loader(self, images: pd.DataFrame, *, photographs: bool = False) -> DataLoader[Batch]:
+        """Return batches of any rows of a manifest, prepared as for validation, see `predict_loader`.
+
+        Args:
+            images: the rows.
+            photographs: whether to read these even if there is a store.
+        """
         return predict_loader(
             images,
             boxes=self.boxes,
@@ -117,11 +125,25 @@ class FisheriesDataModule(pl.LightningDataModule):
             transform=self.eval_transform,
             batch_size=self.batch_size,
             workers=self.workers,
-            store=self.store,
+            store=None if photographs else self.store,
         )
 
+    def _sampler(self, trainer: pl.Trainer) -> EpochSampler | MixedSampler:
+        images = EpochSampler(
+            lambda: trainer.current_epoch,
+            size=len(self.train),
+            seed=self.seed,
+            weights=self._chances() if self.balanced else None,
+            rank=trainer.global_rank,
+            world=trainer.world_size,
+        )
+        extra = len(self.train_set) - len(self.train)
+        if not extra:
+            return images
+        return MixedSampler(images, extra=extra, share=self.extra_share, batch_size=self.batch_size)
+
     def _chances(self) -> NDArray[np.float64]:
-        targets = self.train_set.targets.astype(np.float64)
+        targets = self.train_set.targets[: len(self.train)].astype(np.float64)
         return targets @ (1 / np.maximum(self.class_counts, 1e-12))
 
 
@@ -180,3 +202,8 @@ def _check_apart(train: pd.DataFrame, val: pd.DataFrame, extra: pd.DataFrame | N
         shared = val.index.intersection(rows.index) if rows is not None else []
         if len(shared):
             raise InputError(f"{shared[0]!r} is held out and among the {name} rows; {len(shared)} such images")
+    if extra is not None:
+        why = why_left_out(extra, trained=train, held_out=val)
+        why = why[why != ""]
+        if len(why):
+            raise InputError(f"{why.index[0]!r} is of a {why.iloc[0]} and among the extra rows; {len(why)} such images")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -62,16 +62,26 @@ class FishDataset(Dataset[dict[str, Any]]):
         rows: the images; of crops, such as `crop_table` returns, only these are read.
         transform: makes a view of a photograph.
         seed: the view of an image depends on (seed, epoch, position) alone, whatever the number of workers.
+        plain: makes the views of the epochs in `plain_epochs`.
+        plain_epochs: none by default.
     """
 
-    def __init__(self, rows: Rows, *, transform: Transform, seed: int) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        *,
+        transform: Transform,
+        seed: int,
+        plain: Transform | None = None,
+        plain_epochs: Collection[int] = (),
+    ) -> None:
         images = rows.images
         self.image_ids = images.index.tolist()
         self.paths = images["path"].tolist()
         self.regions = images[list(REGION)].to_numpy(dtype=np.int64) if REGION[0] in images else None  # (N, 4)
         self.targets, self.weights = rows.targets, rows.weights
         self.image_hw, self.boxes_xyxy = rows.image_hw, rows.boxes_xyxy
-        self.transform = transform
+        self.transform, self.plain, self.plain_epochs = transform, plain or transform, plain_epochs
         self.seed = seed
 
     def __len__(self) -> int:
@@ -81,7 +91,8 @@ class FishDataset(Dataset[dict[str, Any]]):
         """Return the sample at `key` = (epoch, position)."""
         epoch, position = epoch_and_position(key)
         box = self.boxes_xyxy[position]
-        view = self.transform(
+        transform = self.plain if epoch in self.plain_epochs else self.transform
+        view = transform(
             self._read(position),
             None if np.isnan(box).any() else box,
             int(np.random.SeedSequence([self.seed, epoch, position]).generate_state(1)[0]),

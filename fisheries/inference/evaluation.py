@@ -135,18 +135,21 @@ def forecast(losses: pd.Series, boats: pd.Series, *, new_boats: int, seed: int =
     return Forecast(center, float(low), float(high))
 
 
-def averaging_gain(tables: Sequence[pd.DataFrame]) -> float:
+def averaging_gain(tables: Sequence[pd.DataFrame], mean_table: pd.DataFrame | None = None) -> float:
     """Return by how much the log loss of the mean prediction lies below the mean of the log losses, in nats.
 
     It is the mean Kullback-Leibler divergence of the members from their mean: exact for labels drawn from the mean
-    prediction, and it needs no labels.
+    prediction, for the geometric mean for any labels, and it needs none.
 
     Args:
         tables: prediction tables of the same images.
+        mean_table: their mean; by default the arithmetic one.
     """
     first = tables[0]
     members = np.stack([table.loc[first.index, first.columns].to_numpy(np.float64) for table in tables])  # (M, N, C)
     mean = members.mean(axis=0)
+    if mean_table is not None:
+        mean = mean_table.loc[first.index, first.columns].to_numpy(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(mean > 0, mean * (np.log(mean) - np.log(np.maximum(members, 1e-15))), 0.0)
     return float(terms.sum(axis=2).mean())

@@ -13,7 +13,11 @@ from torch import nn
 from fisheries.batch import Batch, run_net
 from fisheries.boxes import clip_xywh_px, cxcywh_to_xywh_px
 from fisheries.inference.scoring import constant_predictions
+from fisheries.inference.tta import predict_views
 from fisheries.schema import KEY
+
+ARITHMETIC, GEOMETRIC = "arithmetic", "geometric"
+_FLOOR = 1e-15  # where Kaggle clips; below it one network's 0 would decide for all
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,9 @@ class Predictions:
 
 
 @torch.inference_mode()
-def predict(net: nn.Module, batches: Iterable[Batch], *, classes: Sequence[str], device: torch.device) -> Predictions:
+def predict(
+    net: nn.Module, batches: Iterable[Batch], *, classes: Sequence[str], device: torch.device, tta: str = "none"
+) -> Predictions:
     """Predict every image of `batches`.
 
     Args:
@@ -33,17 +39,20 @@ def predict(net: nn.Module, batches: Iterable[Batch], *, classes: Sequence[str],
         batches: as made by `FisheriesDataModule.predict_loader`.
         classes: names of the columns.
         device: to predict on.
+        tta: a key of `tta.VIEWS`: which views of each image are averaged.
+
+    Raises:
+        InputError: several views of stored features.
     """
     net.to(device).float().eval()
     image_ids: list[str] = []
     rows, boxes = [np.empty((0, len(classes)))], []
     for batch in batches:
-        outputs = run_net(net, batch, device)
+        answers, box_cxcywh = predict_views(net, batch, tta, device)
         image_ids += batch["image_id"]
-        # in float64 a confident answer keeps its small probabilities, and rows sum to 1
-        rows.append(outputs["logits"].cpu().double().softmax(dim=1).numpy())
-        if "box_cxcywh" in outputs:
-            boxes.append(outputs["box_cxcywh"].cpu().double().numpy())
+        rows.append(answers.numpy())
+        if box_cxcywh is not None:
+            boxes.append(box_cxcywh.numpy())
     index = pd.Index(image_ids, name=KEY)
     probabilities = pd.DataFrame(np.concatenate(rows), index=index, columns=list(classes))
     if not boxes:
@@ -63,10 +72,21 @@ def extract_features(net: nn.Module, batches: Iterable[Batch], *, device: torch.
     return pd.DataFrame(np.concatenate(rows), index=pd.Index(image_ids, name=KEY))
 
 
-def mean_predictions(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Average prediction tables of the same images, joined by `image_id`; rows of the result sum to 1."""
+def mean_predictions(tables: Sequence[pd.DataFrame], how: str = ARITHMETIC) -> pd.DataFrame:
+    """Average prediction tables of the same images, joined by `image_id`; rows of the result sum to 1.
+
+    Args:
+        tables: one a network.
+        how: "arithmetic", or "geometric": the mean of the logarithms, in which one network can rule a class out.
+    """
     first = tables[0]
-    total = sum(table.loc[first.index, first.columns] for table in tables)
+    joined = [table.loc[first.index, first.columns] for table in tables]
+    if how == GEOMETRIC:
+        # less the highest of each row, or far apart answers would all vanish
+        logs = sum(np.log(table.clip(lower=_FLOOR)) for table in joined) / len(joined)
+        total = np.exp(logs.sub(logs.max(axis=1), axis=0))
+    else:
+        total = sum(joined)
     return total.div(total.sum(axis=1), axis=0)
 
 

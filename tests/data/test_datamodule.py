@@ -51,6 +51,19 @@ def epoch_of(data: FisheriesDataModule) -> dict[str, torch.Tensor]:
     return dict(zip(ids, images, strict=True))
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_epochs_without_augmentation_show_pictures_as_they_are(tables, workers: int):
+    def views(epoch: int, **options) -> dict[str, torch.Tensor]:
+        return epoch_of(datamodule(tables, workers=workers, clock=Clock(epoch), **options))
+
+    plain = views(1, train_transform=eval_transform(image_hw=(32, 48)))
+    shown = {epoch: views(epoch, plain_epochs=frozenset({1})) for epoch in (0, 1, 2)}
+    assert all(torch.equal(plain[name], shown[1][name]) for name in plain)
+    for epoch in (0, 2):
+        augmented = views(epoch)
+        assert all(torch.equal(augmented[name], shown[epoch][name]) for name in plain)
+
+
 def test_a_batch_has_the_shapes_and_types_it_says(tables):
     batch = next(iter(datamodule(tables).train_dataloader()))
     described = {name: (tuple(value.shape), value.dtype) for name, value in batch.items() if name != "image_id"}
@@ -176,7 +189,7 @@ def test_balanced_batches_reach_the_loader(tables):
 
 def test_extra_rows_are_trained_on_with_their_soft_target_and_weight(tables):
     manifest, _ = tables
-    extra = manifest[manifest["subset"] == "test_stg1"].head(3).assign(**dict.fromkeys(CLASSES, 0.125), weight=0.5)
+    extra = manifest[manifest["subset"] == "test_stg2"].head(3).assign(**dict.fromkeys(CLASSES, 0.125), weight=0.5)
     data = datamodule(tables, extra=extra)
     batches = list(data.train_dataloader())
     rows = {

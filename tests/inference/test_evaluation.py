@@ -14,6 +14,7 @@ from fisheries.inference.evaluation import (
     score_rows,
     standard_error,
 )
+from fisheries.inference.predict import mean_predictions
 from fisheries.inference.scoring import image_scores
 
 CLASSES = ["ALB", "BET", "NoF"]
@@ -110,6 +111,15 @@ def test_the_averaging_gain_is_exact_for_labels_drawn_from_the_mean():
     expected = (mean * (np.log(mean) - sum(np.log(member) for member in members) / 3)).to_numpy().sum() / 2
     assert averaging_gain([members[0], members[1][::-1], members[2][CLASSES[::-1]]]) == pytest.approx(expected)
     assert averaging_gain([members[0], members[0]]) == pytest.approx(0)
+
+
+def test_the_gain_of_a_geometric_mean_is_exact_whatever_the_labels():
+    rng = np.random.default_rng(0)
+    members = [pd.DataFrame(rng.dirichlet([1, 1, 1], 50), columns=["A", "B", "C"]) for _ in range(3)]
+    mean = mean_predictions(members, "geometric")
+    labels = rng.integers(0, 3, 50)
+    losses = [-np.log(table.to_numpy()[np.arange(50), labels]).mean() for table in (*members, mean)]
+    assert averaging_gain(members, mean) == pytest.approx(np.mean(losses[:3]) - losses[3])
 
 
 def test_calibration_error_is_the_mean_gap_of_confidence_and_accuracy():
