@@ -63,8 +63,8 @@ def climb(
         console: where to say what happens.
 
     Returns:
-        A row a step: step, kept, oof_log_loss; forecast, low and high for the new boats of test (90 % interval); and,
-        where the truth is known, stg1 and stg2, the log loss of the stages; nats.
+        A row a step: step, kept, oof_log_loss, which is the forecast for the new boats of test, with low and high, its
+        90 % interval; and, where the truth is known, stg1 and stg2, the log loss of the stages; nats.
 
     Raises:
         InputError: fewer than two recipes, or a training fails.
@@ -177,7 +177,7 @@ def _table(rungs: Sequence[Rung], solution: pd.DataFrame | None, *, seed: int) -
     for rung in rungs:
         said = forecast_unseen(rung.outputs, seed=seed)
         row = {"step": rung.step, "kept": rung.kept, "oof_log_loss": _oof_loss(rung.outputs)}
-        row |= {"forecast": said["log_loss"], "low": said.get("low"), "high": said.get("high")}
+        row |= {"low": said.get("low"), "high": said.get("high")}
         if solution is not None:
             row |= score_submission(rung.outputs.test, solution)["log_loss"].drop("all").to_dict()
         rows.append(row)

@@ -51,7 +51,7 @@ def plan_phases(parts: Sequence[Mapping[str, Any]], *, max_epochs: int | None) -
         InputError: a phase would have no epoch, or there are several and no end.
     """
     opens = [math.inf if part["open"] == ALL else part["open"] for part in parts]
-    if len(parts) == 1:
+    if len(parts) == 1 and parts[0].get("augment", True):
         return [Phase(open=opens[0], lr=parts[0]["lr"])]
     if max_epochs is None or max_epochs < 1:
         raise InputError(f"finetune.phases: {len(parts)} phases need an end: give trainer.max_epochs")

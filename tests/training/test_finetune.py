@@ -249,6 +249,7 @@ def test_phases_say_in_which_epochs_pictures_are_shown_as_they_are():
     phases = plan_phases([part | flag for part, flag in zip(parts(4, 6, 2), augment, strict=True)], max_epochs=12)
     assert plain_epochs(phases) == {0, 1, 2, 3, 10, 11}
     assert plain_epochs(plan_phases(parts(1), max_epochs=None)) == set()
+    assert plain_epochs(plan_phases([parts(1)[0] | {"augment": False}], max_epochs=3)) == {0, 1, 2}
 
 
 def test_shares_that_are_numbers_of_epochs_are_these():
