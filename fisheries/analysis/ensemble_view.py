@@ -40,7 +40,11 @@ def ensemble_lines(result: Ensemble, *, seed: int = 0) -> list[str]:
     """
     best = result.members["log_loss"].idxmin()
     if result.method == SINGLE:
-        return [f"No ensemble is better than its best member: the tables of {best} are handed on unchanged"]
+        why = "No ensemble is better than its best member"
+        if result.chosen != SINGLE:
+            gain = result.methods.loc[result.chosen, "gain"]
+            why = f"{result.chosen} is better by {gain:.4f}, but not where it is chosen without the boats that judge it"
+        return [f"{why}: the tables of {best} are handed on unchanged"]
     gains = result.before - result.after
     boats = boats_of(result.outputs.manifest.loc[gains.index])
     low, high = interval(gains, boats, seed=seed)

@@ -15,7 +15,9 @@ from fisheries.console import make_console
 
 commands = typer.Typer()
 OofCsv = Annotated[Path, typer.Argument(metavar="OOF", help="oof.csv of a run with fold=all, or of a step after it")]
-TestCsv = Annotated[Path | None, typer.Argument(metavar="TEST", help="its test.csv; by default the one beside OOF")]
+TestCsv = Annotated[
+    Path | None, typer.Argument(metavar="TEST", help="its test.csv; by default the one beside OOF, if any")
+]
 Tables = Annotated[
     Path | None, typer.Option(help="folder of the run's manifest.csv and folds.csv; by default that of OOF")
 ]
@@ -80,16 +82,14 @@ def calibrate(
         "log_loss": result.after.mean(),
         "prior_log_loss": result.prior.mean(),
         "expected_mix": shifted.expected.round(6).to_dict(),
-        "from": [str(oof), str(test or oof.with_name("test.csv"))],
+        "from": [str(path) for path in (oof, test) if path is not None],
     }
-    write_outputs(shifted.outputs, out, step=step)
+    written = write_outputs(shifted.outputs, out, step=step)
     figure = plot_reliability_change(given.oof, result.outputs.oof, given.labels)
     write_atomic(out / "reliability.png", figure_png(figure))
     write_atomic(out / "methods.csv", result.methods.to_csv().encode())
     write_atomic(out / "mixes.csv", shifted.bands.to_csv().encode())
-    console.print(
-        f"Wrote {out / 'oof.csv'}, {out / 'test.csv'}, reliability.png, methods.csv and mixes.csv beside them"
-    )
+    console.print(f"Wrote {_listed(written)}; reliability.png, methods.csv and mixes.csv beside them")
 
 
 @commands.command()
@@ -178,8 +178,7 @@ def make_ensemble(
         "log_loss": result.after.mean(),
         "from": [name for name in weights.index if weights[name] > 0],
     }
-    write_outputs(result.outputs, out, step=step)
-    console.print(f"Wrote {out / 'oof.csv'} and {out / 'test.csv'}")
+    console.print(f"Wrote {_listed(write_outputs(result.outputs, out, step=step))}")
 
 
 @commands.command()
@@ -228,7 +227,10 @@ def lookalikes(
         "method": result.used,
         "log_loss_before": result.losses[UNCHANGED].mean(),
         "log_loss": (result.losses[UNCHANGED] if result.used == UNCHANGED else result.after).mean(),
-        "from": [str(oof), str(test or oof.with_name("test.csv"))],
+        "from": [str(path) for path in (oof, test) if path is not None],
     }
-    write_outputs(result.outputs, out, step=step)
-    console.print(f"Wrote {out / 'oof.csv'} and {out / 'test.csv'}")
+    console.print(f"Wrote {_listed(write_outputs(result.outputs, out, step=step))}")
+
+
+def _listed(paths: list[Path]) -> str:
+    return " and ".join(map(str, paths))

@@ -36,7 +36,7 @@ class Outputs:
 
     Attributes:
         oof: of training images by networks that have not seen their boats, (N, C) by `image_id`.
-        test: of the test images, (M, C), columns as `oof`.
+        test: of the test images, (M, C), columns as `oof`; no rows where there are none.
         manifest: of all images.
         folds: that the networks were trained on.
     """
@@ -73,19 +73,20 @@ def read_outputs(oof_csv: Path, test_csv: Path | None = None, *, tables: Path | 
 
     Args:
         oof_csv: of a run, or of a step after it.
-        test_csv: likewise; by default test.csv beside it.
+        test_csv: likewise; by default test.csv beside it, if there is one.
         tables: the folder of manifest.csv and folds.csv; by default that of `oof_csv`.
 
     Raises:
         InputError: a file is missing or no such table; the tables come from networks of other folds; an image is not
             in the manifest, has no label, or was held out by no fold.
     """
-    oof_csv, test_csv = Path(oof_csv), Path(test_csv or Path(oof_csv).with_name("test.csv"))
     tables = tables or oof_csv.parent
+    if test_csv is None and oof_csv.with_name("test.csv").is_file():
+        test_csv = oof_csv.with_name("test.csv")
     oof = read_predictions(oof_csv)
-    test = read_predictions(test_csv, list(oof.columns))
+    test = oof.iloc[:0] if test_csv is None else read_predictions(test_csv, list(oof.columns))
     manifest, folds = read_table(tables / "manifest.csv", MANIFEST), read_table(tables / "folds.csv", FOLDS)
-    for path in (oof_csv, test_csv):
+    for path in filter(None, (oof_csv, test_csv)):
         found = read_folds_hash(path)
         if found != table_hash(folds):
             raise InputError(
@@ -95,20 +96,26 @@ def read_outputs(oof_csv: Path, test_csv: Path | None = None, *, tables: Path | 
     held_out = folds.index[folds["fold"] >= 0]
     _refuse(oof.index.difference(held_out), oof_csv, "was held out by no fold of folds.csv")
     _refuse(oof.index.difference(manifest.index[manifest["label"] != ""]), oof_csv, "has no label in manifest.csv")
-    _refuse(
-        test.index.difference(manifest.index[manifest["subset"] != TRAIN]), test_csv, "is no test image in manifest.csv"
-    )
+    not_test = test.index.difference(manifest.index[manifest["subset"] != TRAIN])
+    _refuse(not_test, test_csv or oof_csv, "is no test image in manifest.csv")
     return Outputs(oof, test, manifest, folds)
 
 
-def write_outputs(outputs: Outputs, folder: Path, *, step: Mapping[str, Any]) -> None:
-    """Write the tables into a folder that the next step can take, and `step.json`, which says how they were made."""
+def write_outputs(outputs: Outputs, folder: Path, *, step: Mapping[str, Any]) -> list[Path]:
+    """Write the tables into a folder that the next step can take, and `step.json`, which says how they were made.
+
+    Returns:
+        The paths of the prediction tables.
+    """
     folds_hash = table_hash(outputs.folds)
     write_table(outputs.manifest, folder / "manifest.csv")
     write_table(outputs.folds, folder / "folds.csv")
-    write_predictions(outputs.test, folder / "test.csv", folds_hash=folds_hash)
-    write_predictions(outputs.oof, folder / "oof.csv", folds_hash=folds_hash)
+    tables = {"test.csv": outputs.test, "oof.csv": outputs.oof}
+    written = [
+        write_predictions(table, folder / name, folds_hash=folds_hash) for name, table in tables.items() if len(table)
+    ]
     write_atomic(folder / STEP, (json.dumps({**step, "folds": folds_hash}, indent=2) + "\n").encode())
+    return written
 
 
 def _refuse(image_ids: pd.Index, path: Path, problem: str) -> None:

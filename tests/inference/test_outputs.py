@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -51,3 +52,13 @@ def test_images_that_no_fold_held_out_are_refused_by_name(outputs, tmp_path):
         read_outputs(tmp_path / "test.csv", tmp_path / "test.csv")
     with pytest.raises(InputError, match=f"'{outputs.oof.index[0]}' is no test image"):
         read_outputs(tmp_path / "oof.csv", tmp_path / "oof.csv")
+
+
+def test_where_there_are_no_test_images_their_table_has_no_rows(outputs, tmp_path):
+    write_outputs(replace(outputs, test=outputs.test.iloc[:0]), tmp_path, step={})
+    assert not (tmp_path / "test.csv").exists()
+    read = read_outputs(tmp_path / "oof.csv")
+    assert list(read.test.columns) == outputs.classes
+    assert read.test.empty
+    with pytest.raises(InputError, match=r"test\.csv: no such file"):
+        read_outputs(tmp_path / "oof.csv", tmp_path / "test.csv")
