@@ -22,7 +22,7 @@ _NOT_COMPARED = ("overrides", "resume", "submissions_dir", "tables_dir", "find_l
 
 
 def compare_runs(run_dirs: Sequence[Path]) -> pd.DataFrame:
-    """Return a table of finished runs, in the order of `run_dirs`.
+    """Return a table of finished runs, in the order of `run_dirs`; files among these, as globs find, are passed over.
 
     Returns:
         By the run's name: `run_dir`, `experiment` ("" for none), `settings` (the configuration's values in which the
@@ -33,6 +33,7 @@ def compare_runs(run_dirs: Sequence[Path]) -> pd.DataFrame:
     Raises:
         InputError: fewer than one folder, the same run twice, or a folder without a finished run.
     """
+    run_dirs = [run_dir for run_dir in run_dirs if not run_dir.is_file()]
     if not run_dirs:
         raise InputError("no runs to compare; give run folders, such as runs/2026-01-31_12-00-00-ab12")
     records = [_read(run_dir) for run_dir in run_dirs]

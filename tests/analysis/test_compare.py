@@ -83,3 +83,9 @@ def test_a_folder_without_a_finished_run_is_told_by_name(tmp_path: Path):
     (run / "run.json").write_text("{")
     with pytest.raises(InputError, match=r"one: its run\.json or config\.yaml can't be read"):
         compare_runs([run])
+
+
+def test_the_file_that_a_multirun_leaves_beside_its_runs_is_passed_over(tmp_path: Path):
+    write_run(tmp_path / "0", unseen=1.2, lr=1e-3)
+    (tmp_path / "multirun.yaml").write_text("hydra: {}\n")
+    assert compare_runs(sorted(tmp_path.iterdir())).index.tolist() == ["0"]
