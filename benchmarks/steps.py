@@ -18,9 +18,10 @@ from rich.table import Table
 from fisheries.data.lookalikes import burst_pairs, compare_pairs, load_pair_thumbnails
 from fisheries.data.synthetic import draw_competition
 from fisheries.inference.calibration import calibrate
+from fisheries.inference.evaluation import is_clear_gain
 from fisheries.inference.neighbours import allowed_pairs, average_if_better
 from fisheries.inference.outputs import Outputs, read_outputs
-from fisheries.inference.scoring import constant_predictions, log_loss, read_solution
+from fisheries.inference.scoring import constant_predictions, log_loss, per_image_loss, read_solution
 from fisheries.pseudo import make_pseudo
 from fisheries.schema import write_predictions
 
@@ -67,6 +68,9 @@ def judge(seed: int, folder: Path) -> dict[str, float]:
     for name, outputs in steps.items():
         row[f"{name}_oof"] = log_loss(outputs.oof, outputs.labels)
         row[name] = log_loss(outputs.test, truth, subset=True)
+        row[f"{name}_on"] = outputs is not raw and row[f"{name}_oof"] < row["raw_oof"]
+    losses = (per_image_loss(outputs.oof, raw.labels) for outputs in (raw, steps["pseudo"]))
+    row["pseudo_on"] = is_clear_gain(*losses, boats=raw.boats)  # it is not judged on boats apart, as the others are
     return row
 
 
@@ -104,11 +108,10 @@ def summary(table: pd.DataFrame) -> list[str]:
     worst = (table["calibrated"] - table["prior"]).max()
     lines = [f"calibrated, the worst of {len(table)} worlds is {worst:+.3f} from the constant prior"]
     for name in STEPS:
-        on = table[f"{name}_oof"] < table["raw_oof"]
-        change = (table[name] - table["raw"])[on]
+        on, change = table[f"{name}_on"].astype(bool), table[name] - table["raw"]
         lines.append(
-            f"{name}: on in {on.sum()} of {len(table)} worlds; there stage 2 changes by {change.mean():+.4f} in the mean, "
-            f"and is better in {(change < 0).sum()}"
+            f"{name}: switched on in {on.sum()} of {len(table)} worlds, and stage 2 is better in {(change[on] < 0).sum()} of "
+            f"these; it changes by {change.where(on, 0).mean():+.4f} in the mean of all, {change.mean():+.4f} were it always on"
         )
     return lines
 

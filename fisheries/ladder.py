@@ -12,20 +12,22 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from fisheries.config import read_config
+from fisheries.config import CONFIG, read_config
 from fisheries.data.lookalikes import burst_pairs, compare_pairs, load_pair_thumbnails, missing_photographs
 from fisheries.inference.calibration import calibrate
 from fisheries.inference.calibration_fit import fit_prior
 from fisheries.inference.crossfit import cross_fit
 from fisheries.inference.ensemble import ensemble
+from fisheries.inference.evaluation import is_clear_gain
 from fisheries.inference.neighbours import allowed_pairs, average_if_better
 from fisheries.inference.origin import forecast_unseen
 from fisheries.inference.outputs import Outputs, read_outputs, write_outputs
-from fisheries.inference.scoring import constant_predictions, log_loss, read_solution, score_submission
+from fisheries.inference.scoring import constant_predictions, log_loss, per_image_loss, read_solution, score_submission
 from fisheries.pseudo import make_pseudo
 from fisheries.schema import InputError, write_atomic, write_predictions
 
 LADDER = "ladder.csv"
+RECORD = "run.json"  # a run has it when it has ended
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,9 @@ def climb(
     """Train recipes, and improve what they say step by step.
 
     The steps are test-time augmentation, an ensemble, one round of pseudo-labels, look-alikes, calibration. One is kept
-    where the log loss of its out-of-fold predictions is lower than that of those before it; test predictions and the
-    truth have no part in this. What is there in `out` already is not trained again.
+    where the log loss of its out-of-fold predictions is lower than that of those before it: by more than a standard error
+    over boats for views and pseudo-labels; for the others at all, since theirs are of boats that neither they nor their
+    choice were fitted on. Test predictions and the truth have no part in this. What is there in `out` already is not trained again.
 
     Args:
         recipes: overrides of `train.py` for each network, such as "model=resnet50 optimizer.lr=1e-4".
@@ -75,44 +78,41 @@ def climb(
     plain = {name: _train(out / f"run-{name}", given, console=console) for name, given in runs.items()}
     best = min(plain, key=lambda name: _oof_loss(plain[name]))
     rungs = [Rung("constant prior", _prior(plain[best]), kept=False), Rung(f"recipe {best}", plain[best], kept=True)]
-    with_tta = {
+    views = {
         name: _train(out / f"run-{name}-{tta}", [*given, f"tta={tta}"], console=console) for name, given in runs.items()
     }
-    rungs.append(_rung(f"tta={tta}", with_tta[best], plain[best]))
-    folders = {name: out / f"run-{name}{f'-{tta}' * _is_better(with_tta[name], plain[name])}" for name in runs}
-    members = {name: _better(with_tta[name], plain[name]) for name in runs}
+    seen = {name: tta if _is_clearly_better(views[name], plain[name]) else "none" for name in runs}
+    rungs.append(Rung(f"tta={tta}", views[best], kept=seen[best] == tta))
+    members = {name: plain[name] if seen[name] == "none" else views[name] for name in runs}
     top = _add(rungs, f"ensemble of {len(runs)}", _ensemble(members, console=console))
-    pseudo_csv = _write_pseudo(folders[best], out / "pseudo.csv")
-    again = {
-        name: _train(
-            out / f"run-{name}-pseudo",
-            [*given, f"pseudo={pseudo_csv}", *([f"tta={tta}"] if folders[name].name.endswith(tta) else [])],
-            console=console,
-        )
-        for name, given in runs.items()
-    }
-    members = {name: _better(again[name], members[name]) for name in runs}
+    taught_by = out / (f"run-{best}" if seen[best] == "none" else f"run-{best}-{tta}")
+    pseudo = f"pseudo={_write_pseudo(taught_by, out / 'pseudo.csv')}"
+    for name, given in runs.items():
+        again = _train(out / f"run-{name}-pseudo", [*given, pseudo, f"tta={seen[name]}"], console=console)
+        members[name] = again if _is_clearly_better(again, members[name]) else members[name]
     top = _add(rungs, "pseudo-labels", _ensemble(members, console=console))
     top = _add(rungs, "look-alikes", _lookalikes(top, console=console))
     top = _add(rungs, "calibration", calibrate(top, progress=console.is_terminal).outputs)
     table = _table(rungs, _truth(out / "run-1", solution), seed=seed)
     steps = [rung.step for rung in rungs if rung.kept]
-    write_outputs(
-        top, out / "best", step={"step": "ladder", "kept": steps, "from": [str(path) for path in folders.values()]}
-    )
+    runs_made = sorted(str(path.parent) for path in out.glob("run-*/run.json"))
+    write_outputs(top, out / "best", step={"step": "ladder", "kept": steps, "from": runs_made})
     write_atomic(out / LADDER, table.to_csv(index=False).encode())
     return table
 
 
 def _train(run_dir: Path, overrides: Sequence[str], *, console: Console) -> Outputs:
     """Train in a process of its own, or go on with what is there, and return what it predicted."""
-    if not (run_dir / "run.json").is_file():
-        began = (run_dir / "config.yaml").is_file()
-        given = (
-            [f"resume={run_dir}"] if began else [*overrides, f"hydra.run.dir={run_dir}", f"submissions_dir={run_dir}"]
+    given = [*overrides, f"submissions_dir={run_dir}"]
+    began = list(read_config(run_dir).overrides) if (run_dir / CONFIG).is_file() else None
+    if began not in (None, given):
+        raise InputError(
+            f"{run_dir}: was begun with {shlex.join(began or [])}, now it is {shlex.join(given)}; give another --out"
         )
-        console.print(f"[bold]{run_dir.name}[/]: python train.py {shlex.join(given)}")
-        done = subprocess.run([sys.executable, "-m", "fisheries", *given], check=False)
+    if not (run_dir / RECORD).is_file():
+        arguments = [*given, f"hydra.run.dir={run_dir}"] if began is None else [f"resume={run_dir}"]
+        console.print(f"[bold]{run_dir.name}[/]: python train.py {shlex.join(arguments)}")
+        done = subprocess.run([sys.executable, "-m", "fisheries", *arguments], check=False)
         if done.returncode:
             raise InputError(
                 f"{run_dir}: its training ended with {done.returncode}, for the reason above; mend it and start again"
@@ -124,23 +124,16 @@ def _oof_loss(outputs: Outputs) -> float:
     return log_loss(outputs.oof, outputs.labels)
 
 
-def _is_better(after: Outputs, before: Outputs) -> bool:
-    return _oof_loss(after) < _oof_loss(before)
-
-
-def _better(after: Outputs, before: Outputs) -> Outputs:
-    return after if _is_better(after, before) else before
-
-
-def _rung(step: str, after: Outputs, before: Outputs) -> Rung:
-    return Rung(step, after, _is_better(after, before))
+def _is_clearly_better(after: Outputs, before: Outputs) -> bool:
+    labels = before.labels
+    return is_clear_gain(per_image_loss(before.oof, labels), per_image_loss(after.oof, labels), before.boats)
 
 
 def _add(rungs: list[Rung], step: str, outputs: Outputs) -> Outputs:
     """Add a step after the last one that is kept, and return the tables that are the best now."""
     before = next(rung.outputs for rung in reversed(rungs) if rung.kept)
-    rungs.append(_rung(step, outputs, before))
-    return _better(outputs, before)
+    rungs.append(Rung(step, outputs, kept=_oof_loss(outputs) < _oof_loss(before)))
+    return outputs if rungs[-1].kept else before
 
 
 def _prior(outputs: Outputs) -> Outputs:

@@ -93,3 +93,13 @@ def test_one_recipe_and_a_training_that_fails_are_one_line(tmp_path, capfd):
     with pytest.raises(InputError, match=r"run-1: its training ended with 1, for the reason above"):
         ladder.climb(["model=resnet1", "model=resnet18"], tmp_path, console=SILENT)
     assert "did you mean model=resnet18" in capfd.readouterr().err
+
+
+def test_a_folder_begun_with_another_recipe_is_refused(trained, tmp_path, monkeypatch):
+    ladder.climb(["weak", "strong"], tmp_path, console=SILENT)
+    monkeypatch.undo()
+    OmegaConf.save({"overrides": ["weak", "fold=all"]}, tmp_path / "run-1" / "config.yaml")
+    with pytest.raises(
+        InputError, match=r"run-1: was begun with weak fold=all, now it is other fold=all .*; give another --out"
+    ):
+        ladder.climb(["other", "strong"], tmp_path, console=SILENT)

@@ -108,6 +108,19 @@ def standard_error(values: pd.Series, boats: pd.Series) -> float:
     return float(np.sqrt((residuals**2).sum() * len(sums) / (len(sums) - 1)) / counts.sum())
 
 
+def is_clear_gain(before: pd.Series, after: pd.Series, boats: pd.Series) -> bool:
+    """Whether losses fell by more than one standard error of their mean change, over boats; with one boat, at all.
+
+    Args:
+        before: losses, by `image_id`.
+        after: of the same images.
+        boats: of at least these images, by `image_id`.
+    """
+    gain = before - after.loc[before.index]
+    error = standard_error(gain, boats)
+    return bool(gain.mean() > (0.0 if np.isnan(error) else error))
+
+
 def forecast(losses: pd.Series, boats: pd.Series, *, new_boats: int, seed: int = 0) -> Forecast:
     """Forecast the mean log loss on `new_boats` boats that are yet to be seen.
 

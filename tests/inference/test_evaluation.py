@@ -11,6 +11,7 @@ from fisheries.inference.evaluation import (
     expected_calibration_error,
     forecast,
     interval,
+    is_clear_gain,
     score_rows,
     standard_error,
 )
@@ -137,3 +138,14 @@ def test_standard_error_is_of_boats_and_not_of_images():
     values, boats = fleet(20, each=30, spread=0.5, seed=0)
     assert standard_error(values, boats) > 3 * values.sem()
     assert np.isnan(standard_error(values, pd.Series("a", boats.index)))
+
+
+def test_a_gain_is_clear_beyond_one_standard_error_over_boats():
+    losses, boats = fleet(20, each=30, spread=0.5, seed=0)
+    rng = np.random.default_rng(0)
+    by_boat = boats.map(dict(zip(boats.unique(), rng.standard_normal(20), strict=True)))
+    noise = (by_boat - by_boat.mean()).astype(float)
+    error = standard_error(noise, boats)
+    assert is_clear_gain(losses, losses - noise - 1.1 * error, boats)
+    assert not is_clear_gain(losses, losses - noise - 0.9 * error, boats)
+    assert is_clear_gain(losses, losses - 0.01, pd.Series("one", boats.index))
