@@ -13,7 +13,7 @@ demo: $(VENV)/ready  ## the main job on the embedded boats: boats, training, an 
 	$(BIN)/python train.py data=synthetic data.root=null
 
 test: $(VENV)/ready lint types  ## lint, types and every test
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
