@@ -28,10 +28,12 @@ from fisheries.inference.scoring import per_image_loss
 from fisheries.schema import InputError
 
 NONE = "none"
-METHODS: Mapping[str, Fit] = {  # the simplest first
+# The simplest first; of those with one parameter the one that errs towards the prior: where networks know little, a
+# temperature in its place scored up to 0.1 nats worse on new boats.
+METHODS: Mapping[str, Fit] = {
     NONE: fit_none,
-    "temperature": fit_temperature,
     "prior mix": fit_prior_mix,
+    "temperature": fit_temperature,
     "clip": fit_clip,
     "temperature + prior mix": fit_temperature_prior_mix,
     "confusion": fit_confusion,
