@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from fisheries.config import CONFIG, read_config
+from fisheries.config import CONFIG, IMPORTED, read_config
 from fisheries.data.lookalikes import burst_pairs, compare_pairs, load_pair_thumbnails, missing_photographs
 from fisheries.inference.calibration import calibrate
 from fisheries.inference.calibration_fit import fit_prior
@@ -23,10 +23,13 @@ from fisheries.inference.neighbours import allowed_pairs, average_if_better
 from fisheries.inference.origin import forecast_unseen
 from fisheries.inference.outputs import Outputs, read_outputs, write_outputs
 from fisheries.inference.scoring import constant_predictions, log_loss, per_image_loss, read_solution, score_submission
+from fisheries.inference.tta import VIEWS
+from fisheries.predict import check_choice, predict_folds
 from fisheries.pseudo import make_pseudo
 from fisheries.schema import InputError, write_atomic, write_predictions
 
 LADDER = "ladder.csv"
+NO_TTA = "none"
 RECORD = "run.json"  # a run has it when it has ended
 
 
@@ -60,7 +63,7 @@ def climb(
         recipes: overrides of `train.py` for each network, such as "model=resnet50 optimizer.lr=1e-4".
         out: the folder to write; the kept tables are in its `best`.
         common: overrides for all of them.
-        tta: test-time augmentation to try.
+        tta: test-time augmentation to try, of the networks that are trained; none for none.
         solution: true classes of test images; by default solution.csv in the folder of the photographs, if it is there.
         seed: of intervals.
         console: where to say what happens.
@@ -70,25 +73,31 @@ def climb(
         90 % interval; and, where the truth is known, stg1 and stg2, the log loss of the stages; nats.
 
     Raises:
-        InputError: fewer than two recipes, or a training fails.
+        InputError: fewer than two recipes, an unknown `tta`, or a training fails.
     """
     if len(recipes) < 2:
         raise InputError(f"--recipe was given {len(recipes)} times; an ensemble is made of two recipes or more")
+    check_choice("--tta", tta, list(VIEWS))
     runs = {f"{number}": [*common, *shlex.split(recipe), "fold=all"] for number, recipe in enumerate(recipes, start=1)}
     plain = {name: _train(out / f"run-{name}", given, console=console) for name, given in runs.items()}
     best = min(plain, key=lambda name: _oof_loss(plain[name]))
     rungs = [Rung("constant prior", _prior(plain[best]), kept=False), Rung(f"recipe {best}", plain[best], kept=True)]
-    views = {
-        name: _train(out / f"run-{name}-{tta}", [*given, f"tta={tta}"], console=console) for name, given in runs.items()
-    }
-    seen = {name: tta if _is_clearly_better(views[name], plain[name]) else "none" for name in runs}
-    rungs.append(Rung(f"tta={tta}", views[best], kept=seen[best] == tta))
-    members = {name: plain[name] if seen[name] == "none" else views[name] for name in runs}
+    folders = {name: out / f"run-{name}" for name in runs}
+    members = dict(plain)
+    if tta != NO_TTA and read_config(folders[best]).model.backbone != IMPORTED:  # which has no photographs to look at
+        for name in runs:
+            folder = out / f"run-{name}-{tta}"
+            seen = _look_again(folders[name], folder, tta, console=console)
+            kept = _is_clearly_better(seen, plain[name])
+            if name == best:
+                rungs.append(Rung(f"tta={tta}", seen, kept))
+            if kept:
+                folders[name], members[name] = folder, seen
     top = _add(rungs, f"ensemble of {len(runs)}", _ensemble(members, console=console))
-    taught_by = out / (f"run-{best}" if seen[best] == "none" else f"run-{best}-{tta}")
-    pseudo = f"pseudo={_write_pseudo(taught_by, out / 'pseudo.csv')}"
+    pseudo = f"pseudo={_write_pseudo(folders[best], out / 'pseudo.csv')}"
     for name, given in runs.items():
-        again = _train(out / f"run-{name}-pseudo", [*given, pseudo, f"tta={seen[name]}"], console=console)
+        views = NO_TTA if members[name] is plain[name] else tta
+        again = _train(out / f"run-{name}-pseudo", [*given, pseudo, f"tta={views}"], console=console)
         members[name] = again if _is_clearly_better(again, members[name]) else members[name]
     top = _add(rungs, "pseudo-labels", _ensemble(members, console=console))
     top = _add(rungs, "look-alikes", _lookalikes(top, console=console))
@@ -118,6 +127,14 @@ def _train(run_dir: Path, overrides: Sequence[str], *, console: Console) -> Outp
                 f"{run_dir}: its training ended with {done.returncode}, for the reason above; mend it and start again"
             )
     return read_outputs(run_dir / "oof.csv")
+
+
+def _look_again(run_dir: Path, out: Path, tta: str, *, console: Console) -> Outputs:
+    """Predict with the networks of a run, unless that is there already."""
+    if (out / "oof.csv").is_file():
+        return read_outputs(out / "oof.csv")
+    console.print(f"[bold]{out.name}[/]: the networks of {run_dir.name} with tta={tta}")
+    return predict_folds(run_dir, out, tta=tta, console=console)
 
 
 def _oof_loss(outputs: Outputs) -> float:

@@ -14,10 +14,12 @@ from torch.utils.data import DataLoader
 
 from fisheries import nets
 from fisheries.batch import Batch
+from fisheries.config import plain
 from fisheries.data.cropping import CropRule, crop_table, fish_boxes, read_boxes
 from fisheries.data.datamodule import predict_loader
 from fisheries.data.manifest import scan_paths
-from fisheries.data.splits import usable_images
+from fisheries.data.splits import train_ids, usable_images, val_ids
+from fisheries.inference.outputs import Outputs, write_outputs
 from fisheries.inference.predict import (
     ARITHMETIC,
     GEOMETRIC,
@@ -37,6 +39,7 @@ from fisheries.schema import (
     FOLDS,
     MANIFEST,
     OK,
+    TRAIN,
     InputError,
     nearest,
     read_table,
@@ -85,8 +88,8 @@ def predict_paths(
         InputError: as `nets.load_run`, `scan_paths`, `check_stages` and `check_views`; `tta` or `fold_mean` is unknown;
             the second run was not trained on crops; no run predicts boxes and none are given, or only for other images.
     """
-    _check_choice("--tta", tta, list(VIEWS))
-    _check_choice("--fold-mean", fold_mean, [ARITHMETIC, GEOMETRIC])
+    check_choice("--tta", tta, list(VIEWS))
+    check_choice("--fold-mean", fold_mean, [ARITHMETIC, GEOMETRIC])
     trained = nets.load_run(run_dir, console=console)
     second = None if crops_run is None else _second_stage(crops_run, trained, boxes, run_dir, console=console)
     tables = read_boxes(boxes)
@@ -123,6 +126,55 @@ def predict_paths(
     hashes = [table_hash(read_table(run / "folds.csv", FOLDS)) for run in runs]
     write_predictions(table, out, folds_hash="+".join(hashes))
     return table
+
+
+def predict_folds(run_dir: Path, out: Path, *, tta: str, console: Console) -> Outputs:
+    """Predict a run's held-out and test images anew, with other views of them, and write tables as the run did.
+
+    Each fold's network predicts what the fold holds out, and test; the folder has their own test tables, too, from which
+    pseudo-labels can be made.
+
+    Args:
+        run_dir: of a run with at least one trained fold.
+        out: folder to write.
+        tta: see `tta.VIEWS`.
+        console: where to show progress.
+
+    Raises:
+        InputError: as `nets.load_run` and `check_views`; `tta` is unknown; a photograph is gone.
+    """
+    check_choice("--tta", tta, list(VIEWS))
+    trained = nets.load_run(run_dir, console=console)
+    data, trainer = trained.config.data, trained.config.trainer
+    check_views(
+        trained.folds[0].net, tta, image_hw=nets.image_hw_of(trained.config), name=trained.config.model.backbone
+    )
+    device = choose_device(plain(trainer.gpus), accelerator=trainer.accelerator, devices=plain(trainer.devices))
+    batches = _Batches(data.batch_size, data.workers, device, tta, None, console)
+    manifest, folds = read_table(run_dir / "manifest.csv", MANIFEST), read_table(run_dir / "folds.csv", FOLDS)
+    parts: dict[str, list[pd.DataFrame]] = {"oof": [], "test": []}
+    for fold in trained.folds:
+        images = {"oof": manifest.loc[val_ids(folds, fold.number)], "test": manifest[manifest["subset"] != TRAIN]}
+        prior = class_frequencies(manifest["label"].loc[train_ids(folds, fold.number)], trained.classes)
+        for stem, rows in images.items():
+            said = _predict_fold(trained, fold, rows[rows["status"] == OK], batches).probabilities
+            parts[stem].append(with_prior(said, rows.index, prior))
+    for fold, test in zip(trained.folds, parts["test"], strict=True):
+        write_predictions(test, nets.fold_dir(out, fold.number) / "test.csv", folds_hash=table_hash(folds))
+    mean = mean_predictions(parts["test"], trained.config.fold_mean)
+    outputs = Outputs(pd.concat(parts["oof"]), mean, manifest, folds)
+    write_outputs(outputs, out, step={"step": "views", "tta": tta, "from": [str(run_dir)]})
+    return outputs
+
+
+def check_choice(option: str, value: str | None, known: Sequence[str]) -> None:
+    """Check that an option's value, if one is given, is known.
+
+    Raises:
+        InputError: it is not, with the nearest that is.
+    """
+    if value is not None and value not in known:
+        raise InputError(f"{option} {value}: expected {', '.join(known)}{nearest(value, known)}")
 
 
 def run_features(run_dir: Path, *, batch_size: int = 32, workers: int = 2, console: Console) -> pd.DataFrame:
@@ -192,21 +244,18 @@ def _chain(
 
 def _predict_mean(trained: TrainedRun, rows: pd.DataFrame, batches: _Batches) -> Predictions:
     """Return the mean of what the folds' networks say of rows of a manifest."""
-    console, results = batches.console, []
-    for fold in trained.folds:
-        loader = _loader(rows, trained, fold, batch_size=batches.size, workers=batches.workers)
-        shown = track(loader, description=f"  fold {fold.number}", console=console, disable=not console.is_terminal)
-        tta = batches.tta or trained.config.tta
-        results.append(predict(fold.net, shown, classes=trained.classes, device=batches.device, tta=tta))
+    results = [_predict_fold(trained, fold, rows, batches) for fold in trained.folds]
     boxes = [result.boxes_cxcywh for result in results if result.boxes_cxcywh is not None]
     how = batches.fold_mean or trained.config.fold_mean
     mean = mean_predictions([result.probabilities for result in results], how)
     return Predictions(mean, sum(boxes) / len(boxes) if boxes else None)
 
 
-def _check_choice(option: str, value: str | None, known: Sequence[str]) -> None:
-    if value is not None and value not in known:
-        raise InputError(f"{option} {value}: expected {', '.join(known)}{nearest(value, known)}")
+def _predict_fold(trained: TrainedRun, fold: TrainedFold, rows: pd.DataFrame, batches: _Batches) -> Predictions:
+    console, tta = batches.console, batches.tta or trained.config.tta
+    loader = _loader(rows, trained, fold, batch_size=batches.size, workers=batches.workers)
+    shown = track(loader, description=f"  fold {fold.number}", console=console, disable=not console.is_terminal)
+    return predict(fold.net, shown, classes=trained.classes, device=batches.device, tta=tta)
 
 
 def _prior(run_dir: Path, classes: Sequence[str]) -> pd.Series:

@@ -20,6 +20,7 @@ from fisheries.data.transforms import eval_transform
 from fisheries.features import View, frozen_store, weights_hash
 from fisheries.models.backbones import create_backbone
 from fisheries.models.fishnet import FishNet
+from fisheries.predict import predict_folds
 from fisheries.run import run
 from fisheries.schema import OK, InputError, read_predictions, read_table
 
@@ -151,6 +152,11 @@ def test_views_are_made_of_photographs_folds_averaged_as_told_and_predict_says_t
     np.testing.assert_allclose(again.pop(""), mean, atol=1e-6)
     np.testing.assert_allclose(again.pop("--tta flips --fold-mean geometric"), mean, atol=1e-6)
     assert all((table - mean).abs().to_numpy().max() > 1e-6 for table in again.values())
+    outputs = predict_folds(flipped, tmp_path / "views", tta="flips", console=Console(quiet=True))
+    for name in ("oof.csv", "test.csv", "fold-0/test.csv", "fold-1/test.csv"):
+        of_run = read_predictions(flipped / name)
+        np.testing.assert_allclose(read_predictions(tmp_path / "views" / name).loc[of_run.index], of_run, atol=1e-6)
+    assert len(outputs.oof) == len(read_predictions(flipped / "oof.csv"))
     wrong = CliRunner().invoke(app, ["predict", str(flipped), str(world), "--tta", "flip"])
     assert "--tta flip: expected none, flips, d4, multiscale (did you mean 'flips'?)" in str(wrong.exception)
 

@@ -27,8 +27,8 @@ MAY = {
     "results": BORDER | {"commit", "material", "nets", "pseudo", "data", "training", "inference", "analysis"},
     "crops": BORDER | {"data"},
     "pseudo": {"schema", "data", "inference"},
-    "ladder": {"schema", "config", "pseudo", "data", "inference"},
-    "predict": BORDER | {"nets", "data", "inference", "training"},
+    "ladder": {"schema", "config", "predict", "pseudo", "data", "inference"},
+    "predict": BORDER | {"config", "nets", "data", "inference", "training"},
     "explain": BORDER | {"nets", "data", "training", "analysis"},
     "run": BORDER
     | {

@@ -33,10 +33,11 @@ def trained(tables, truth, world, monkeypatch) -> list[str]:
     manifest, _ = tables
     folds = make_folds(manifest, split="boat", folds=3, seed=0)
     classes = sorted(set(manifest["label"]) - {""})
-    said = []
+    said, overrides = [], {}
 
-    def train(run_dir: Path, overrides: list[str], *, console: Console) -> Outputs:
-        skill = sum(value for name, value in SKILL.items() if any(name in given for given in overrides))
+    def train(run_dir: Path, given: list[str], *, console: Console) -> Outputs:
+        overrides[run_dir] = given
+        skill = sum(value for name, value in SKILL.items() if any(name in word for word in given))
         rng = np.random.default_rng(len(said))
 
         def predict(index: pd.Index) -> pd.DataFrame:
@@ -49,11 +50,15 @@ def trained(tables, truth, world, monkeypatch) -> list[str]:
         write_outputs(outputs, run_dir, step={})
         for fold in range(3):
             write_predictions(predict(test), run_dir / f"fold-{fold}" / "test.csv", folds_hash=table_hash(folds))
-        OmegaConf.save({"data": {"root": str(world)}}, run_dir / "config.yaml")
-        said.append(f"{run_dir.name}: {' '.join(overrides)}")
+        OmegaConf.save({"data": {"root": str(world)}, "model": {"backbone": "small_residual"}}, run_dir / "config.yaml")
+        said.append(f"{run_dir.name}: {' '.join(given)}")
         return read_outputs(run_dir / "oof.csv")
 
+    def predict_folds(run_dir: Path, out: Path, *, tta: str, console: Console) -> Outputs:
+        return train(out, [*overrides[run_dir], f"tta={tta}"], console=console)
+
     monkeypatch.setattr(ladder, "_train", train)
+    monkeypatch.setattr(ladder, "predict_folds", predict_folds)
     return said
 
 
@@ -103,3 +108,11 @@ def test_a_folder_begun_with_another_recipe_is_refused(trained, tmp_path, monkey
         InputError, match=r"run-1: was begun with weak fold=all, now it is other fold=all .*; give another --out"
     ):
         ladder.climb(["other", "strong"], tmp_path, console=SILENT)
+
+
+def test_without_views_and_with_features_made_elsewhere_that_step_is_left_out(trained, tmp_path):
+    table = ladder.climb(["weak", "strong"], tmp_path, tta="none", console=SILENT)
+    assert table["step"].tolist()[:3] == ["constant prior", "recipe 2", "ensemble of 2"]
+    assert [line for line in trained if "tta" in line and "pseudo" not in line] == []
+    with pytest.raises(InputError, match="--tta flip: expected none, flips, d4, multiscale"):
+        ladder.climb(["weak", "strong"], tmp_path, tta="flip", console=SILENT)

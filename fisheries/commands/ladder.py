@@ -23,7 +23,7 @@ def ladder(
         typer.Option(help="overrides of train.py for one network, in quotes; give it twice or more"),
     ] = None,
     out: Annotated[Path, typer.Option(help="folder to write; what is there is gone on with")] = Path("runs/ladder"),
-    tta: Annotated[str, typer.Option(help="test-time augmentation to try: flips, d4 or multiscale")] = "flips",
+    tta: Annotated[str, typer.Option(help="test-time augmentation to try: flips, d4, multiscale, or none")] = "flips",
     solution: Annotated[
         Path | None, typer.Option(help="true classes of test; by default solution.csv beside the photographs, if any")
     ] = None,
