@@ -11,11 +11,16 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "disabled"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and their threads would wait for one another
 
+from collections.abc import Callable
+
+import numpy as np
 import pandas as pd
 import pytest
 
+from fisheries.data.splits import make_folds
 from fisheries.data.synthetic import draw_competition
 from fisheries.data.tables import load_or_scan
+from fisheries.inference.outputs import Outputs
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,6 +38,26 @@ def tables(world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.Da
     """Its manifest and boxes."""
     folder = tmp_path_factory.mktemp("tables")
     return load_or_scan(world, annotations=None, boats=None, no_fish="NoF", tables_dir=folder, progress=False)
+
+
+@pytest.fixture(scope="session")
+def make_outputs(tables: tuple[pd.DataFrame, pd.DataFrame]) -> Callable[..., Outputs]:
+    """Make tables of a run on it with three folds, of which `said` tells what is said of images (the rows' index)."""
+    manifest, _ = tables
+
+    def make(said: Callable[[pd.Index, list[str]], np.ndarray] | None = None, *, split: str = "boat") -> Outputs:
+        folds = make_folds(manifest, split=split, folds=3, seed=0)
+        classes = sorted(set(manifest["label"]) - {""})
+        rng = np.random.default_rng(0)
+
+        def table(index: pd.Index) -> pd.DataFrame:
+            values = rng.dirichlet(np.ones(len(classes)), len(index)) if said is None else said(index, classes)
+            return pd.DataFrame(values, index, classes)
+
+        test = manifest.index[manifest["subset"] != "train"]
+        return Outputs(table(folds.index[folds["fold"] >= 0]), table(test), manifest, folds)
+
+    return make
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
+from scipy.special import softmax
 
 from fisheries import ladder
-from fisheries.data.splits import make_folds
 from fisheries.inference.outputs import Outputs, read_outputs, write_outputs
 from fisheries.inference.scoring import read_solution
 from fisheries.schema import InputError, table_hash, write_predictions
@@ -28,11 +28,8 @@ def truth(tables, world) -> pd.Series:
 
 
 @pytest.fixture
-def trained(tables, truth, world, monkeypatch) -> list[str]:
+def trained(make_outputs, truth, world, monkeypatch) -> list[str]:
     """Replace training by predictions of known skill; the names of the runs, in order."""
-    manifest, _ = tables
-    folds = make_folds(manifest, split="boat", folds=3, seed=0)
-    classes = sorted(set(manifest["label"]) - {""})
     said, overrides = [], {}
 
     def train(run_dir: Path, given: list[str], *, console: Console) -> Outputs:
@@ -40,16 +37,15 @@ def trained(tables, truth, world, monkeypatch) -> list[str]:
         skill = sum(value for name, value in SKILL.items() if any(name in word for word in given))
         rng = np.random.default_rng(len(said))
 
-        def predict(index: pd.Index) -> pd.DataFrame:
+        def predict(index: pd.Index, classes: list[str]) -> np.ndarray:
             hits = (truth.loc[index].to_numpy()[:, None] == np.array(classes)).astype(float)
-            logits = skill * hits + 0.5 * rng.standard_normal(hits.shape)
-            return pd.DataFrame(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), index, classes)
+            return softmax(skill * hits + 0.5 * rng.standard_normal(hits.shape), axis=1)
 
-        test = manifest.index[manifest["subset"] != "train"]
-        outputs = Outputs(predict(folds.index[folds["fold"] >= 0]), predict(test), manifest, folds)
+        outputs = make_outputs(predict)
         write_outputs(outputs, run_dir, step={})
         for fold in range(3):
-            write_predictions(predict(test), run_dir / f"fold-{fold}" / "test.csv", folds_hash=table_hash(folds))
+            table = make_outputs(predict).test
+            write_predictions(table, run_dir / f"fold-{fold}" / "test.csv", folds_hash=table_hash(outputs.folds))
         OmegaConf.save({"data": {"root": str(world)}, "model": {"backbone": "small_residual"}}, run_dir / "config.yaml")
         said.append(f"{run_dir.name}: {' '.join(given)}")
         return read_outputs(run_dir / "oof.csv")

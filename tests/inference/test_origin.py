@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fisheries.data.splits import make_folds
 from fisheries.inference.crossfit import boat_parts
 from fisheries.inference.evaluation import forecast
 from fisheries.inference.origin import Origin, expected_scores, expected_together, forecast_unseen, read_origin
@@ -22,21 +21,9 @@ SCORES = {
 FORECAST = {"log_loss": 1.1, "low": 0.7, "high": 2.1, "new_boats": 3, "averaging_gain": 0.1}
 
 
-def make_outputs(manifest: pd.DataFrame, split: str) -> Outputs:
-    folds = make_folds(manifest, split=split, folds=3, seed=0)
-    classes = sorted(set(manifest["label"]) - {""})
-    rng = np.random.default_rng(0)
-
-    def said(index: pd.Index) -> pd.DataFrame:
-        return pd.DataFrame(rng.dirichlet(np.ones(len(classes)), len(index)), index, classes)
-
-    test = manifest.index[manifest["subset"] != "train"]
-    return Outputs(said(folds.index[folds["fold"] >= 0]), said(test), manifest, folds)
-
-
 @pytest.fixture(scope="module")
-def outputs(tables) -> Outputs:
-    return make_outputs(tables[0], "boat")
+def outputs(make_outputs) -> Outputs:
+    return make_outputs()
 
 
 def as_run(folder: Path, outputs: Outputs, **record: object) -> Path:
@@ -97,8 +84,8 @@ def test_one_boat_has_a_score_and_no_interval(outputs):
     assert list(forecast_unseen(Outputs(outputs.oof, outputs.test, one, outputs.folds))) == ["log_loss"]
 
 
-def test_folds_that_divide_boats_say_nothing_of_new_boats(tables, tmp_path):
-    write_outputs(make_outputs(tables[0], "random"), tmp_path, step={})
+def test_folds_that_divide_boats_say_nothing_of_new_boats(make_outputs, tmp_path):
+    write_outputs(make_outputs(split="random"), tmp_path, step={})
     origin = read_origin(tmp_path / "test.csv")
     assert list(origin.expected) == ["seen"]
     assert origin.oof_log_loss is None

@@ -3,28 +3,17 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from fisheries.data.splits import make_folds
 from fisheries.inference.outputs import Outputs, read_outputs, write_outputs
 from fisheries.inference.scoring import class_frequencies
 from fisheries.schema import InputError, write_predictions
 
 
 @pytest.fixture(scope="module")
-def outputs(tables) -> Outputs:
-    manifest, _ = tables
-    folds = make_folds(manifest, split="boat", folds=3, seed=0)
-    classes = sorted(set(manifest["label"]) - {""})
-    rng = np.random.default_rng(0)
-
-    def said(index: pd.Index) -> pd.DataFrame:
-        return pd.DataFrame(rng.dirichlet(np.ones(len(classes)), len(index)), index, classes)
-
-    test = manifest.index[manifest["subset"] != "train"]
-    return Outputs(said(folds.index[folds["fold"] >= 0]), said(test), manifest, folds)
+def outputs(make_outputs) -> Outputs:
+    return make_outputs()
 
 
 def test_outputs_read_back_as_written_with_labels_boats_and_prior(outputs, tmp_path):

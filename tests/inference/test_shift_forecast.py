@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fisheries.data.splits import make_folds
 from fisheries.inference.label_shift import correct, mix_log_loss, published_mix
 from fisheries.inference.outputs import Outputs
 from fisheries.inference.scoring import class_frequencies, log_loss
@@ -13,19 +12,15 @@ from fisheries.schema import InputError
 
 
 @pytest.fixture(scope="module")
-def outputs(tables) -> Outputs:
-    manifest, _ = tables
-    folds = make_folds(manifest, split="boat", folds=3, seed=0)
-    oof = folds.index[folds["fold"] >= 0]
-    classes = sorted(set(manifest["label"]) - {""})
-    rng = np.random.default_rng(0)
+def outputs(tables, make_outputs) -> Outputs:
+    labels, rng = tables[0]["label"], np.random.default_rng(0)
 
-    def said(index: pd.Index) -> pd.DataFrame:
-        known = np.array([np.array(classes) == label for label in manifest["label"].loc[index]])
+    def said(index: pd.Index, classes: list[str]) -> np.ndarray:
+        known = labels.loc[index].to_numpy()[:, None] == np.array(classes)
         values = rng.dirichlet(np.ones(len(classes)), len(index)) + 0.4 * known
-        return pd.DataFrame(values / values.sum(axis=1, keepdims=True), index, classes)
+        return values / values.sum(axis=1, keepdims=True)
 
-    return Outputs(said(oof), said(manifest.index[manifest["subset"] != "train"]), manifest, folds)
+    return make_outputs(said)
 
 
 def test_without_an_expected_mix_nothing_is_changed(outputs):

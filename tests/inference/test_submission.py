@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from submission_files import STAGE1, STAGE2, edited, predicted, sample_of
 
 from fisheries.inference.submission import (
     CLASSES as COMPETITION_CLASSES,
@@ -16,39 +17,6 @@ from fisheries.inference.submission import (
     write_submission,
 )
 from fisheries.schema import InputError, write_predictions
-
-CLASSES = ["ALB", "NA", "YFT"]
-STAGE1 = ["img_00005.jpg", "img_00007.jpg", "img_00009.jpg"]
-STAGE2 = ["test_stg2/image_00001.jpg", "test_stg2/image_00002.jpg"]
-
-
-def predicted(names, seed=0):
-    values = np.random.default_rng(seed).dirichlet(np.ones(len(CLASSES)), len(names))
-    return pd.DataFrame(values, index=pd.Index(names, name="image_id"), columns=CLASSES)
-
-
-def sample_of(tmp_path, names, classes=CLASSES):
-    path = tmp_path / "sample.csv"
-    rows = [",".join([name, *["0.333"] * len(classes)]) for name in names]
-    path.write_text("\n".join([",".join(["image", *classes]), *rows]) + "\n")
-    return path
-
-
-def edited(path, old, new):
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
-    return path
-
-
-@pytest.fixture
-def stage1(tmp_path):
-    return write_submission(predicted(STAGE1), tmp_path / "stage1.csv").path
-
-
-@pytest.fixture
-def final(tmp_path):
-    return write_submission(predicted(STAGE1 + STAGE2), tmp_path / "final.csv").path
 
 
 def test_the_prefix_tells_the_stage():

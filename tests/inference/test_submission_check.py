@@ -1,6 +1,6 @@
-import numpy as np
 import pandas as pd
 import pytest
+from submission_files import STAGE1, STAGE2, edited, predicted, sample_of
 
 from fisheries.inference.submission import CLASSES as COMPETITION_CLASSES
 from fisheries.inference.submission import write_submission
@@ -8,39 +8,7 @@ from fisheries.inference.submission_check import check_submission, count_warning
 from fisheries.inference.submission_problems import Problem
 from fisheries.schema import InputError
 
-CLASSES = ["ALB", "NA", "YFT"]
-STAGE1 = ["img_00005.jpg", "img_00007.jpg", "img_00009.jpg"]
-STAGE2 = ["test_stg2/image_00001.jpg", "test_stg2/image_00002.jpg"]
 WHOLE = [*(f"img_{i:05d}.jpg" for i in range(1000)), *(f"test_stg2/image_{i:05d}.jpg" for i in range(12153))]
-
-
-def predicted(names, classes=CLASSES):
-    values = np.random.default_rng(0).dirichlet(np.ones(len(classes)), len(names))
-    return pd.DataFrame(values, index=pd.Index(names, name="image_id"), columns=list(classes))
-
-
-def sample_of(tmp_path, names, classes=CLASSES):
-    path = tmp_path / "sample.csv"
-    rows = [",".join([name, *["0.333"] * len(classes)]) for name in names]
-    path.write_text("\n".join([",".join(["image", *classes]), *rows]) + "\n")
-    return path
-
-
-def edited(path, old, new):
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
-    return path
-
-
-@pytest.fixture
-def stage1(tmp_path):
-    return write_submission(predicted(STAGE1), tmp_path / "stage1.csv").path
-
-
-@pytest.fixture
-def final(tmp_path):
-    return write_submission(predicted(STAGE1 + STAGE2), tmp_path / "final.csv").path
 
 
 def errors(path, **options):
