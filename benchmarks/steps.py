@@ -5,18 +5,15 @@ Example: python benchmarks/steps.py --worlds 20 --out /tmp/steps
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
-from rich.progress import track
 from rich.table import Table
+from worlds import TRAIN_PY, over_worlds
 
 from fisheries.data.lookalikes import burst_pairs, compare_pairs, load_pair_thumbnails
-from fisheries.data.synthetic import draw_competition
 from fisheries.inference.calibration import calibrate
 from fisheries.inference.evaluation import is_clear_gain
 from fisheries.inference.neighbours import allowed_pairs, average_if_better
@@ -25,8 +22,6 @@ from fisheries.inference.scoring import constant_predictions, log_loss, per_imag
 from fisheries.pseudo import make_pseudo
 from fisheries.schema import write_predictions
 
-TRAIN_PY = Path(__file__).resolve().parent.parent / "train.py"
-WORLD = {"train": 400, "stage1": 40, "stage2": 240, "boats": 20, "new_boats": 20}
 # the small network with its own weights, learned on other boats: a head on its features trains in seconds
 RECIPE = ("model=small_residual", "model.pretrained=true", "model.backbone_frozen=true", "transform=none")
 QUICK = ("data.image_hw=[96,168]", "data.workers=1", "model.epochs=20", "split.folds=3", "fold=all", "logger=none")
@@ -34,28 +29,12 @@ STEPS = ("calibrated", "lookalikes", "pseudo")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--worlds", type=int, default=20, help="how many")
-    parser.add_argument("--first", type=int, default=200, help="seed of the first; the others follow")
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder for worlds, runs and steps.csv; goes on with it"
-    )
-    options = parser.parse_args()
-    console = Console(soft_wrap=True)
-    seeds = range(options.first, options.first + options.worlds)
-    rows = [judge(seed, options.out / f"world-{seed}") for seed in track(seeds, "worlds", console=console)]
-    table = pd.DataFrame(rows).set_index("seed")
-    table.to_csv(options.out / "steps.csv")
-    console.print(view(table))
-    for line in summary(table):
-        console.print(line)
+    over_worlds(judge, view=view, summary=summary, about=__doc__, first=200, name="steps.csv")
 
 
-def judge(seed: int, folder: Path) -> dict[str, float]:
+def judge(folder: Path) -> dict[str, float]:
     """Return what one world's tables score after each step, alone after the training: on OOF, and on stage 2."""
     boats = folder / "boats"
-    if not boats.is_dir():
-        draw_competition(boats, **WORLD, seed=seed, workers=1)
     solution = read_solution(boats / "solution.csv")
     truth = solution.loc[solution["stage"] == "stg2", "label"]
     raw = train(boats, folder / "raw")
@@ -64,7 +43,7 @@ def judge(seed: int, folder: Path) -> dict[str, float]:
     write_predictions(rows, folder / "pseudo.csv", folds_hash=rows.attrs["folds_hash"])
     steps["pseudo"] = train(boats, folder / "pseudo", f"pseudo={folder / 'pseudo.csv'}")
     prior = constant_predictions(raw.prior, truth.index)
-    row = {"seed": seed, "prior": log_loss(prior, truth)}
+    row = {"prior": log_loss(prior, truth)}
     for name, outputs in steps.items():
         row[f"{name}_oof"] = log_loss(outputs.oof, outputs.labels)
         row[name] = log_loss(outputs.test, truth, subset=True)
