@@ -82,8 +82,7 @@ def climb(
     plain = {name: _train(out / f"run-{name}", given, console=console) for name, given in runs.items()}
     best = min(plain, key=lambda name: _oof_loss(plain[name]))
     rungs = [Rung("constant prior", _prior(plain[best]), kept=False), Rung(f"recipe {best}", plain[best], kept=True)]
-    folders = {name: out / f"run-{name}" for name in runs}
-    members = dict(plain)
+    folders, members = {name: out / f"run-{name}" for name in runs}, dict(plain)
     if tta != NO_TTA and read_config(folders[best]).model.backbone != IMPORTED:  # which has no photographs to look at
         for name in runs:
             folder = out / f"run-{name}-{tta}"
@@ -93,19 +92,24 @@ def climb(
                 rungs.append(Rung(f"tta={tta}", seen, kept))
             if kept:
                 folders[name], members[name] = folder, seen
-    top = _add(rungs, f"ensemble of {len(runs)}", _ensemble(members, console=console))
+    used = _blend(rungs, f"ensemble of {len(runs)}", members, [best], console=console)
+    made_of = [folders[name] for name in used]
     pseudo = f"pseudo={_write_pseudo(folders[best], out / 'pseudo.csv')}"
     for name, given in runs.items():
         views = NO_TTA if members[name] is plain[name] else tta
-        again = _train(out / f"run-{name}-pseudo", [*given, pseudo, f"tta={views}"], console=console)
-        members[name] = again if _is_clearly_better(again, members[name]) else members[name]
-    top = _add(rungs, "pseudo-labels", _ensemble(members, console=console))
-    top = _add(rungs, "look-alikes", _lookalikes(top, console=console))
-    top = _add(rungs, "calibration", calibrate(top, progress=console.is_terminal).outputs)
+        folder = out / f"run-{name}-pseudo"
+        again = _train(folder, [*given, pseudo, f"tta={views}"], console=console)
+        if _is_clearly_better(again, members[name]):
+            folders[name], members[name] = folder, again
+    used = _blend(rungs, "pseudo-labels", members, [], console=console)
+    made_of = [folders[name] for name in used] or made_of
+    _add(rungs, "look-alikes", _lookalikes(_top(rungs), console=console))
+    _add(rungs, "calibration", calibrate(_top(rungs), progress=console.is_terminal).outputs)
     table = _table(rungs, _truth(out / "run-1", solution), seed=seed)
     steps = [rung.step for rung in rungs if rung.kept]
-    runs_made = sorted(str(path.parent) for path in out.glob("run-*/run.json"))
-    write_outputs(top, out / "best", step={"step": "ladder", "kept": steps, "from": runs_made})
+    write_outputs(
+        _top(rungs), out / "best", step={"step": "ladder", "kept": steps, "from": [str(path) for path in made_of]}
+    )
     write_atomic(out / LADDER, table.to_csv(index=False).encode())
     return table
 
@@ -146,11 +150,12 @@ def _is_clearly_better(after: Outputs, before: Outputs) -> bool:
     return is_clear_gain(per_image_loss(before.oof, labels), per_image_loss(after.oof, labels), before.boats)
 
 
-def _add(rungs: list[Rung], step: str, outputs: Outputs) -> Outputs:
-    """Add a step after the last one that is kept, and return the tables that are the best now."""
-    before = next(rung.outputs for rung in reversed(rungs) if rung.kept)
-    rungs.append(Rung(step, outputs, kept=_oof_loss(outputs) < _oof_loss(before)))
-    return outputs if rungs[-1].kept else before
+def _top(rungs: Sequence[Rung]) -> Outputs:
+    return next(rung.outputs for rung in reversed(rungs) if rung.kept)
+
+
+def _add(rungs: list[Rung], step: str, outputs: Outputs) -> None:
+    rungs.append(Rung(step, outputs, kept=_oof_loss(outputs) < _oof_loss(_top(rungs))))
 
 
 def _prior(outputs: Outputs) -> Outputs:
@@ -159,8 +164,14 @@ def _prior(outputs: Outputs) -> Outputs:
     return Outputs(oof, constant_predictions(outputs.prior, outputs.test.index), outputs.manifest, outputs.folds)
 
 
-def _ensemble(members: Mapping[str, Outputs], *, console: Console) -> Outputs:
-    return ensemble(members, progress=console.is_terminal).outputs
+def _blend(
+    rungs: list[Rung], step: str, members: Mapping[str, Outputs], otherwise: list[str], *, console: Console
+) -> list[str]:
+    """Add an ensemble; return the members that count in it, or `otherwise` where it is not kept."""
+    result = ensemble(members, progress=console.is_terminal)
+    _add(rungs, step, result.outputs)
+    weights = result.members["weight"]
+    return list(weights.index[weights > 0]) if rungs[-1].kept else otherwise
 
 
 def _lookalikes(outputs: Outputs, *, console: Console) -> Outputs:

@@ -21,7 +21,7 @@ from fisheries.analysis.score_view import class_view, part_view
 from fisheries.commit import git_commit
 from fisheries.data.pseudo_rows import fold_rows
 from fisheries.data.splits import train_ids, usable_images
-from fisheries.inference.evaluation import Forecast, averaging_gain, boats_of, forecast, score_rows
+from fisheries.inference.evaluation import Forecast, averaging_gain, boats_of, forecast, new_boat_images, score_rows
 from fisheries.inference.origin import expected_scores
 from fisheries.inference.predict import mean_predictions
 from fisheries.inference.scoring import (
@@ -41,7 +41,6 @@ from fisheries.pseudo import pseudo_gain
 from fisheries.schema import (
     BOXES,
     OK,
-    TRAIN,
     read_predictions,
     read_table,
     table_hash,
@@ -209,8 +208,7 @@ def _forecast(
 ) -> dict[str, float]:
     """Say what the boats of test that are new will give; {} where there are none, or test boats are not known."""
     manifest = material.manifest
-    test = manifest[manifest["subset"] != TRAIN]
-    new = test[~test["boat"].isin({*manifest.loc[folds.index, "boat"], ""})]
+    new = new_boat_images(manifest, folds)
     if new.empty:
         return {}
     losses = per_image_loss(predictions, manifest["label"].loc[predictions.index])

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from fisheries.inference.scoring import ALL
+from fisheries.schema import TRAIN
 
 LEVEL = 0.9  # of every interval
 DRAWS = 4000
@@ -69,6 +70,12 @@ def score_rows(images: pd.DataFrame, manifest: pd.DataFrame, *, classes: Sequenc
 def boats_of(manifest: pd.DataFrame) -> pd.Series:
     """Return what is resampled as one: an image's boat, or its burst where the boat is not known."""
     return manifest["boat"].where(manifest["boat"] != "", manifest["burst"])
+
+
+def new_boat_images(manifest: pd.DataFrame, folds: pd.DataFrame) -> pd.DataFrame:
+    """Return the test images, rows of a manifest, of boats that are known, and of which no image is in the folds."""
+    test = manifest[manifest["subset"] != TRAIN]
+    return test[~test["boat"].isin({*manifest.loc[folds.index, "boat"], ""})]
 
 
 def interval(values: pd.Series, boats: pd.Series, *, seed: int = 0) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from scipy import optimize
 from scipy.special import gammaln, logsumexp, softmax
 
 from fisheries.inference.scoring import class_frequencies, per_image_loss
+from fisheries.inference.submission import CLIP
 from fisheries.schema import InputError, nearest
 
 Array = NDArray[np.float64]
@@ -82,7 +83,7 @@ def correct(predictions: pd.DataFrame, expected: pd.Series, train: pd.Series) ->
         train: class -> share; 0 only where `expected` is.
     """
     ratio = (expected / train.where(train > 0, 1.0)).loc[predictions.columns]
-    values = predictions.to_numpy(np.float64).clip(1e-15) * ratio.to_numpy()
+    values = predictions.to_numpy(np.float64).clip(CLIP) * ratio.to_numpy()
     return pd.DataFrame(values / values.sum(axis=1, keepdims=True), predictions.index, predictions.columns)
 
 

@@ -13,11 +13,11 @@ import pandas as pd
 
 from fisheries.inference.calibration_fit import fit_prior
 from fisheries.inference.crossfit import cross_fit
-from fisheries.inference.evaluation import forecast, interval
+from fisheries.inference.evaluation import forecast, interval, new_boat_images
 from fisheries.inference.outputs import STEP, Outputs, read_outputs
 from fisheries.inference.scoring import log_loss, per_image_loss
 from fisheries.inference.submission import Stage, stages_of
-from fisheries.schema import FOLDS, MANIFEST, TRAIN, InputError, read_folds_hash, read_table, table_hash
+from fisheries.schema import FOLDS, MANIFEST, InputError, read_folds_hash, read_table, table_hash
 
 RUN = "run.json"
 BOATS_OF_STAGE: Mapping[str, Stage] = {"seen": "stg1", "unseen": "stg2"}
@@ -123,9 +123,7 @@ def forecast_unseen(outputs: Outputs, *, seed: int = 0) -> dict[str, float]:
     Returns:
         log_loss, low, high (90 % interval; left out with less than two boats) in nats, and new_boats where known.
     """
-    test = outputs.manifest[outputs.manifest["subset"] != TRAIN]
-    known = {*outputs.manifest.loc[outputs.folds.index, "boat"], ""}
-    count = test.loc[~test["boat"].isin(known), "boat"].nunique()
+    count = new_boat_images(outputs.manifest, outputs.folds)["boat"].nunique()
     if not count:
         return mean_and_interval(outputs, seed=seed)
     losses = per_image_loss(outputs.oof, outputs.labels)
