@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import torch
 from rich.console import Console
-from rich.progress import Progress
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -29,6 +28,7 @@ from fisheries.data.feature_store import (
 )
 from fisheries.data.transforms import Transform
 from fisheries.models.fishnet import FishNet
+from fisheries.progress import IMAGES, progress_bar
 from fisheries.schema import InputError
 
 _SHARD_BYTES = 64 << 20  # what an interruption may cost, in float32
@@ -72,14 +72,14 @@ def frozen_store(
     Raises:
         InputError: a photograph is gone or another one now, the backbone gives no numbers, or the disk is too small.
     """
-    folder = store_dir(base, {**about, "weights": weights_hash(net.backbone), **_code()})
+    folder = store_dir(base, {**about, "weights": weights_hash(net.backbone), **code_of(_SOURCES, _PACKAGES)})
     stored = open_store(folder)
     missing = set(missing_keys(stored, [key for view in views for key in image_keys(view.images, view.name)]))
     if missing:
         console.print(f"  computing {len(missing)} features of the frozen backbone into {folder}")
         net.to(device).float().eval()
-        with Progress(console=console, disable=not console.is_terminal) as bar:
-            task, left = bar.add_task("  frozen features", total=len(missing)), len(missing)
+        with progress_bar(console, disable=not console.is_terminal) as bar:
+            task, left = bar.add_task("  frozen features", total=len(missing), unit=IMAGES), len(missing)
             for view in views:
                 keys = pd.Series(image_keys(view.images, view.name), view.images.index)
                 rows = view.images[keys.isin(missing) & ~keys.duplicated()]
@@ -93,10 +93,10 @@ def frozen_store(
     return stored
 
 
-def _code() -> dict[str, Any]:
-    """Return what of our own and others' code decides what a backbone makes of a photograph."""
-    files = b"".join((Path(__file__).parent / name).read_bytes() for name in _SOURCES)
-    return {"code": hashlib.sha256(files).hexdigest()[:16], "versions": {name: version(name) for name in _PACKAGES}}
+def code_of(sources: Sequence[str], packages: Sequence[str]) -> dict[str, Any]:
+    """Return the hash of files of ours, and the versions of others' packages, that decide what is stored."""
+    files = b"".join((Path(__file__).parent / name).read_bytes() for name in sources)
+    return {"code": hashlib.sha256(files).hexdigest()[:16], "versions": {name: version(name) for name in packages}}
 
 
 def weights_hash(backbone: nn.Module) -> str:

@@ -15,6 +15,7 @@ from fisheries.batch import Batch
 from fisheries.data.dataset import EpochSampler, FishDataset, InOrder, make_rows, one_hot
 from fisheries.data.encoded import EncodedDataset
 from fisheries.data.feature_store import PLAIN, FeatureStore
+from fisheries.data.image_cache import ImageCache
 from fisheries.data.metadata import SizeStatistics, fit_sizes
 from fisheries.data.mixed_sampler import MixedSampler
 from fisheries.data.pseudo_rows import why_left_out
@@ -45,6 +46,7 @@ class FisheriesDataModule(pl.LightningDataModule):
         extra_share: of extra rows in each batch, see `MixedSampler`.
         store: what a frozen backbone makes of all these images; then no photograph is read.
         views: names of the training images' views in the store, taken in turn by epochs.
+        cache: has the photographs at the size of the views, or takes them as they are read.
 
     Raises:
         InputError: no rows, an image on both sides, an unknown label, or an extra row that is held out, or of a boat or
@@ -69,6 +71,7 @@ class FisheriesDataModule(pl.LightningDataModule):
         extra_share: float = 0.25,
         store: FeatureStore | None = None,
         views: Sequence[str] = (PLAIN,),
+        cache: ImageCache | None = None,
     ) -> None:
         super().__init__()
         _check_apart(train, val, extra)
@@ -78,7 +81,7 @@ class FisheriesDataModule(pl.LightningDataModule):
         self.sizes: SizeStatistics = fit_sizes(train)
         self.eval_transform = eval_transform
         self.batch_size, self.seed, self.balanced, self.store = batch_size, seed, balanced, store
-        self.workers, self.extra_share = workers, extra_share
+        self.workers, self.extra_share, self.cache = workers, extra_share, cache
         targets, weights = one_hot(train["label"], self.classes), np.ones(len(train), dtype=np.float32)
         self.class_counts = targets.sum(axis=0)  # (C,)
         if extra is not None:
@@ -89,7 +92,7 @@ class FisheriesDataModule(pl.LightningDataModule):
         self.train_set: FishDataset | EncodedDataset
         if store is None:
             self.train_set = FishDataset(
-                rows, transform=train_transform, seed=seed, plain=eval_transform, plain_epochs=plain_epochs
+                rows, transform=train_transform, seed=seed, plain=eval_transform, plain_epochs=plain_epochs, cache=cache
             )
         else:
             self.train_set = EncodedDataset(rows, store=store, views=views)
@@ -126,6 +129,7 @@ class FisheriesDataModule(pl.LightningDataModule):
             batch_size=self.batch_size,
             workers=self.workers,
             store=None if photographs else self.store,
+            cache=self.cache,
         )
 
     def _sampler(self, trainer: pl.Trainer) -> EpochSampler | MixedSampler:
@@ -157,6 +161,7 @@ def predict_loader(
     batch_size: int,
     workers: int,
     store: FeatureStore | None = None,
+    cache: ImageCache | None = None,
 ) -> DataLoader[Batch]:
     """Return batches of rows of a manifest, each once and in order; a row with the label "" has the target 0.
 
@@ -167,7 +172,7 @@ def predict_loader(
     order = InOrder(len(images))
     if store is not None:
         return _loader(EncodedDataset(rows, store=store), order, batch_size=batch_size, workers=0)
-    dataset = FishDataset(rows, transform=transform, seed=0)  # such a transform leaves nothing to chance
+    dataset = FishDataset(rows, transform=transform, seed=0, cache=cache)  # such a transform leaves nothing to chance
     return _loader(dataset, order, batch_size=batch_size, workers=workers)
 
 

@@ -14,7 +14,8 @@ from torch.utils.data import Dataset, Sampler
 
 from fisheries.boxes import xywh_px_to_xyxy, xyxy_to_cxcywh
 from fisheries.data.cropping import REGION, read_crop
-from fisheries.data.images import read_image
+from fisheries.data.image_cache import ImageCache
+from fisheries.data.images import read_image, shrink
 from fisheries.data.metadata import SizeStatistics
 from fisheries.data.transforms import Transform
 from fisheries.schema import InputError, largest_boxes, nearest
@@ -64,6 +65,7 @@ class FishDataset(Dataset[dict[str, Any]]):
         seed: the view of an image depends on (seed, epoch, position) alone, whatever the number of workers.
         plain: makes the views of the epochs in `plain_epochs`.
         plain_epochs: none by default.
+        cache: has the photographs at the size of the views, or takes them as they are read.
     """
 
     def __init__(
@@ -74,15 +76,16 @@ class FishDataset(Dataset[dict[str, Any]]):
         seed: int,
         plain: Transform | None = None,
         plain_epochs: Collection[int] = (),
+        cache: ImageCache | None = None,
     ) -> None:
         images = rows.images
         self.image_ids = images.index.tolist()
-        self.paths = images["path"].tolist()
+        self.paths, self.sha256 = images["path"].tolist(), images["sha256"].tolist()
         self.regions = images[list(REGION)].to_numpy(dtype=np.int64) if REGION[0] in images else None  # (N, 4)
         self.targets, self.weights = rows.targets, rows.weights
         self.image_hw, self.boxes_xyxy = rows.image_hw, rows.boxes_xyxy
         self.transform, self.plain, self.plain_epochs = transform, plain or transform, plain_epochs
-        self.seed = seed
+        self.seed, self.cache = seed, cache
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -109,8 +112,13 @@ class FishDataset(Dataset[dict[str, Any]]):
         }
 
     def _read(self, position: int) -> NDArray[np.uint8]:
-        path = self.paths[position]
-        return read_image(path) if self.regions is None else read_crop(path, self.regions[position])
+        path, sha256 = self.paths[position], self.sha256[position]
+        if self.regions is not None:
+            return read_crop(path, self.regions[position])
+        if self.cache is None:
+            return read_image(path)
+        image_hw = self.cache.image_hw
+        return self.cache.get(sha256, lambda: shrink(read_image(path, sha256=sha256), image_hw))
 
 
 class EpochSampler(Sampler[tuple[int, int]]):

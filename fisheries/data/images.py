@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
@@ -110,6 +111,15 @@ def read_small(path: Path | str, *, image_hw: tuple[int, int]) -> NDArray[np.uin
     height, width = image_hw
     image = _open(path, least_px=max(height, width))
     return np.array(image.resize((width, height), Image.Resampling.BOX))
+
+
+def shrink(image: NDArray[np.uint8], image_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """Stretch a picture (H, W, 3) to `image_hw`: each pixel a mean where it gets smaller, as antialiasing asks for."""
+    if image.shape[:2] == tuple(image_hw):
+        return image
+    smaller = image_hw[0] < image.shape[0] or image_hw[1] < image.shape[1]
+    way = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (image_hw[1], image_hw[0]), interpolation=way), dtype=np.uint8)
 
 
 def inspect_image(path: Path | str) -> ImageFacts:

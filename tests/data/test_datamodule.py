@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,8 +9,9 @@ import torch
 
 from fisheries.data.datamodule import FisheriesDataModule
 from fisheries.data.dataset import EpochSampler, one_hot
+from fisheries.data.image_cache import disk_cache, memory_cache
 from fisheries.data.metadata import fit_sizes
-from fisheries.data.splits import make_folds
+from fisheries.data.splits import usable_images
 from fisheries.data.transforms import eval_transform, train_transform
 from fisheries.schema import InputError
 
@@ -24,11 +27,12 @@ class Clock:
 
 def datamodule(tables, *, workers: int = 0, clock: Clock | None = None, **options) -> FisheriesDataModule:
     manifest, boxes = tables
-    folds = make_folds(manifest, split="boat", folds=2, seed=0)
+    images = usable_images(manifest)
+    even = images["boat"].isin(["boat_00", "boat_02", "boat_04", "boat_06"])
     data = FisheriesDataModule(
         **{
-            "train": manifest.loc[folds.index[folds["fold"] == 0]],
-            "val": manifest.loc[folds.index[folds["fold"] == 1]],
+            "train": images[even],
+            "val": images[~even],
             "boxes": boxes,
             "classes": CLASSES,
             "train_transform": train_transform(image_hw=(32, 48), hflip=0.5, rotate_deg=180, hue=0.1, noise=0.5),
@@ -62,6 +66,37 @@ def test_epochs_without_augmentation_show_pictures_as_they_are(tables, workers: 
     for epoch in (0, 2):
         augmented = views(epoch)
         assert all(torch.equal(augmented[name], shown[epoch][name]) for name in plain)
+
+
+@pytest.mark.parametrize("kind", ["disk", "memory"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_cache_changes_no_view_and_is_filled_by_whoever_reads_first(tables, tmp_path: Path, kind: str, workers: int):
+    keys = tables[0]["sha256"].tolist()
+    if kind == "disk":
+        cache = disk_cache(tmp_path, keys, image_hw=(32, 48), about={}, limit_bytes=1 << 30)
+    else:
+        cache = memory_cache(keys, image_hw=(32, 48), limit_bytes=1 << 30)
+    cached = [datamodule(tables, workers=workers, clock=Clock(epoch), cache=cache) for epoch in (0, 1)]
+    for epoch, data in enumerate(cached):
+        plain = epoch_of(datamodule(tables, clock=Clock(epoch)))
+        shown = epoch_of(data)
+        assert list(shown) == list(plain)
+        assert all(torch.equal(shown[name], plain[name]) for name in plain)
+    train = cached[0].train
+    assert cache.missing(train["sha256"]) == []
+    gone = train.assign(path="/gone.jpg")  # so they are not read again
+    images = [batch["image"] for batch in cached[0].predict_loader(gone)]
+    there = [batch["image"] for batch in datamodule(tables).predict_loader(train)]
+    assert torch.equal(torch.cat(images), torch.cat(there))
+
+
+def test_a_photograph_that_changed_since_it_was_listed_does_not_enter_a_cache(tables):
+    cache = memory_cache(tables[0]["sha256"].tolist(), image_hw=(32, 48), limit_bytes=1 << 30)
+    data = datamodule(tables, cache=cache)
+    paths = data.val["path"].tolist()
+    with pytest.raises(InputError, match="is another photograph than the manifest's"):
+        list(data.predict_loader(data.val.assign(path=paths[1:] + paths[:1])))
+    assert cache.missing(data.val["sha256"]) == list(data.val["sha256"])
 
 
 def test_a_batch_has_the_shapes_and_types_it_says(tables):

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from fisheries.data.images import shrink
 from fisheries.data.transforms import MIN_VISIBLE, PROBABILITIES, eval_transform, train_transform
 
 EVERYTHING = {
@@ -150,3 +151,15 @@ def test_without_changes_a_training_view_is_the_plain_one():
     image = np.random.default_rng(0).integers(0, 256, (90, 160, 3), dtype=np.uint8)
     plain = eval_transform(image_hw=(45, 80))(image, None, 0).image
     assert np.array_equal(train_transform(image_hw=(45, 80))(image, None, 7).image, plain)
+
+
+@pytest.mark.parametrize("image_hw", [(50, 70), (96, 160), (300, 260), (100, 300), (120, 200)])
+def test_a_view_of_a_photograph_that_was_shrunk_before_is_the_same(image_hw: tuple[int, int]):
+    photograph = np.random.default_rng(0).integers(0, 256, (120, 200, 3), dtype=np.uint8)
+    transform, box = (
+        train_transform(image_hw=image_hw, hflip=0.5, rotate_deg=90, night=0.5),
+        np.array([0.1, 0.2, 0.6, 0.7]),
+    )
+    whole, shrunk = transform(photograph, box, 3), transform(shrink(photograph, image_hw), box, 3)
+    assert (whole.image == shrunk.image).all()
+    assert whole.box_xyxy == pytest.approx(shrunk.box_xyxy)
