@@ -5,21 +5,29 @@ Everything heavy is imported inside the job, so that `--help` and completion ans
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
+import shlex
 import sys
 import time
 import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fisheries.console import make_console
 from fisheries.errors import SHOW_TRACEBACKS, conf_dir, one_line, user_error
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+    from rich.console import Console
 
-_ERROR = "error.txt"  # a failed run's traceback, in its folder
+# our launchers have the plugins' names, and their values; here, since jobs in other processes read them, too
+warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema")
+_multiruns: list[Path] = []  # folders of those that this process began, and has not summed up
 
 
 def train() -> None:
@@ -36,7 +44,21 @@ def launch() -> None:
     os.environ.setdefault("FISHERIES_RUN_ID", f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{secrets.token_hex(2)}")
     OmegaConf.register_new_resolver("fisheries.run_dir", _run_dir, replace=True)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back to `one_line`, which knows the remedies
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_job)()
+    main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_job)
+    try:
+        main()
+    except Exception as error:
+        if not _multiruns:
+            raise
+        _end_multirun(_multiruns.pop(), error)
+    else:
+        if _multiruns:
+            _end_multirun(_multiruns.pop(), None)
+
+
+def note_multirun(folder: Path) -> None:
+    """Note the folder of a multirun, which is summed up when its jobs are done."""
+    _multiruns.append(folder)
 
 
 def transform_choices() -> dict[str, dict[str, float]]:
@@ -49,50 +71,176 @@ def transform_choices() -> dict[str, dict[str, float]]:
     return dict(sorted(choices.items(), key=lambda choice: sum(value != 0 for value in choice[1].values())))
 
 
-def _job(config: DictConfig) -> None:
+def _job(config: DictConfig) -> float | None:
+    """Run what Hydra composed; return the log loss on unseen boats if it got so far."""
     from hydra.core.hydra_config import HydraConfig
-
-    from fisheries.compose import process_count
-    from fisheries.config import save_config
-    from fisheries.run import run
-    from fisheries.schema import InputError
 
     state = HydraConfig.get()
     run_dir = Path(state.runtime.output_dir)
-    name = f"{run_dir.parent.name}-{run_dir.name}" if run_dir.name.isdigit() else run_dir.name
-    multirun = str(state.mode).endswith("MULTIRUN")
+    overrides = list(state.overrides.task)
+    if str(state.mode).endswith("MULTIRUN"):
+        return _job_of_many(config, state, run_dir, overrides=overrides)
+    if state.runtime.choices.get("hparams_search") is not None:
+        sys.exit("fisheries: hparams_search is a search of many runs: give -m, too")
+    return _single_job(config, run_dir, overrides=overrides)
+
+
+def _single_job(config: DictConfig, run_dir: Path, *, overrides: list[str]) -> float | None:
+    from fisheries.analysis.jobs import ERROR
+    from fisheries.config import save_config
+    from fisheries.run import run
+
     console = make_console()
     began = (run_dir / "config.yaml").is_file() and os.environ.get("LOCAL_RANK", "0") == "0"
     if began and config.resume is None:  # said here, so that no trace of this is left in that folder
         sys.exit(f"fisheries: {run_dir}: is a run already: go on with resume={run_dir}, or give another hydra.run.dir")
     try:
         if config.resume is not None:
-            if multirun:
-                raise InputError("resume takes one run: give it without -m")
-            config = _resumed(config, list(state.overrides.task))
+            config = _resumed(config, overrides)
             save_config(config, run_dir)
-        elif multirun and process_count(config) > 1:
-            raise InputError("a multirun trains on one GPU at a time: give trainer.gpus=1, or run its jobs one by one")
         else:
-            config.overrides = list(state.overrides.task)
-        run(config, run_dir, name=name, console=console)
-        (run_dir / _ERROR).unlink(missing_ok=True)
+            config.overrides = overrides
+        run(config, run_dir, name=_name(run_dir), console=console)
+        (run_dir / ERROR).unlink(missing_ok=True)
     except (KeyboardInterrupt, SystemExit):
-        if (run_dir / "config.yaml").is_file():
-            console.print(f"Interrupted. Go on with: python train.py resume={run_dir}")
-        else:
-            _remove_if_empty(run_dir)
+        _say_how_to_go_on(run_dir, console)
         raise
     except Exception as error:
-        if any(run_dir.iterdir()):
-            (run_dir / _ERROR).write_text(traceback.format_exc())
-        _remove_if_empty(run_dir)
         line = user_error(error)
-        if multirun:
-            console.print(f"Job {state.job.num} failed: {line or repr(error)}", markup=False)
-        elif line is not None and not SHOW_TRACEBACKS:
+        if any(run_dir.iterdir()):
+            _write_error(run_dir, error, overrides)
+        _remove_if_empty(run_dir)
+        if line is not None and not SHOW_TRACEBACKS:
             sys.exit(f"fisheries: {line}")  # Hydra would put a line of its own before it
         raise
+    return _unseen_log_loss(run_dir)
+
+
+def _job_of_many(config: DictConfig, state: Any, run_dir: Path, *, overrides: list[str]) -> float | None:
+    """Run a job of a multirun; where jobs run side by side, what they say goes into their folders."""
+    from fisheries.analysis.jobs import PRUNED
+    from fisheries.schema import InputError, write_atomic
+    from fisheries.training.callbacks import Pruned
+
+    console, job = make_console(), f"Job {run_dir.name}"
+    if (run_dir / "config.yaml").is_file():  # said here, so that no trace of this is left in that folder
+        raise InputError(f"{run_dir}: is a run already: give another hydra.sweep.dir")
+    console.print(f"[bold]{job}:[/] ", end="")
+    console.print(shlex.join(overrides), markup=False)
+    beside = not state.launcher._target_.endswith("BasicLauncher")
+    try:
+        with _said_into(run_dir / "log.txt") if beside else nullcontext():
+            _run_one(config, state, run_dir, overrides=overrides)
+    except Pruned as pruned:
+        write_atomic(run_dir / PRUNED, f"{pruned}\n".encode())
+        console.print(f"{job} pruned {pruned}")
+        return None
+    except (KeyboardInterrupt, SystemExit):
+        _say_how_to_go_on(run_dir, console)
+        raise
+    except Exception as error:
+        console.print(f"{job} failed: {_write_error(run_dir, error, overrides)}", markup=False)
+        raise
+    log_loss = _unseen_log_loss(run_dir)
+    if log_loss is not None:
+        console.print(f"{job} done: log loss {log_loss:.3f} on unseen boats")
+    return log_loss
+
+
+def _run_one(config: DictConfig, state: Any, run_dir: Path, *, overrides: list[str]) -> None:
+    from fisheries.compose import process_count
+    from fisheries.run import run
+    from fisheries.schema import InputError
+
+    if config.resume is not None:
+        raise InputError("resume takes one run: give it without -m")
+    if process_count(config) > 1:
+        raise InputError("a multirun trains on one GPU at a time: give trainer.gpus=1, or run its jobs one by one")
+    config.overrides = [override for override in overrides if not override.startswith("hparams_search=")]
+    run(config, run_dir, name=_name(run_dir), console=make_console(), report=_report(state, run_dir))
+
+
+def _report(state: Any, run_dir: Path) -> Callable[[int, float], str | None] | None:
+    """Return what tells a search of each epoch, where there is a search that prunes."""
+    if not state.sweeper._target_.endswith(".OptunaSweeper") or state.sweeper.pruner is None:
+        return None
+    from fisheries.search import trial_report
+
+    return trial_report(run_dir.parent, int(run_dir.name), **state.sweeper.pruner)
+
+
+@contextmanager
+def _said_into(path: Path) -> Iterator[None]:
+    with path.open("a", encoding="utf-8", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
+        yield
+
+
+def _write_error(run_dir: Path, error: Exception, overrides: list[str]) -> str:
+    """Write why a run failed, what it was, and the traceback; return why."""
+    from fisheries.analysis.jobs import ERROR
+    from fisheries.schema import write_atomic
+
+    reason = user_error(error) or " ".join(repr(error).split())
+    command = shlex.join(["python", "train.py", *overrides])
+    write_atomic(run_dir / ERROR, f"{reason}\n{command}\n\n{traceback.format_exc()}".encode())
+    return reason
+
+
+def _unseen_log_loss(run_dir: Path) -> float | None:
+    record = run_dir / "run.json"
+    scores = json.loads(record.read_text(encoding="utf-8"))["scores"] if record.is_file() else {}
+    return scores["unseen"]["log_loss"] if "unseen" in scores else None
+
+
+def _name(run_dir: Path) -> str:
+    return f"{run_dir.parent.name}-{run_dir.name}" if run_dir.name.isdigit() else run_dir.name
+
+
+def _end_multirun(folder: Path, error: Exception | None) -> None:
+    """Compare what finished, list what did not, and exit with 1 if a job failed; a search goes on without those."""
+    from fisheries.analysis.jobs import FAILED, FINISHED, NOT_FINISHED, compare_jobs, jobs_in
+    from fisheries.search import STUDY
+
+    console, folders, is_search = make_console(), jobs_in(folder), (folder / STUDY).is_file()
+    if error is not None and (is_search or not folders):  # not a job's
+        raise error
+    if not folders:
+        return
+    told = (FAILED,) if is_search else NOT_FINISHED  # a search tells of the others itself
+    jobs = compare_jobs(folders, folder / "compare.csv", told=told, console=console)
+    failed = jobs[jobs["state"] == FAILED]
+    if is_search:
+        _write_search(folder, console=console)
+        failed = failed[:0] if (jobs["state"] == FINISHED).any() else failed
+    if len(failed) and not SHOW_TRACEBACKS:
+        first = failed.iloc[0]
+        sys.exit(f"fisheries: {len(failed)} of {len(jobs)} jobs failed; job {first.name}: {first['reason']}")
+    if error is not None:
+        raise error
+
+
+def _write_search(folder: Path, *, console: Console) -> None:
+    """Write the page of a search, and say which trial was best."""
+    from fisheries.analysis.search_view import command_of, count_line, trial_table, write_search_page
+    from fisheries.search import open_study
+
+    study = open_study(folder)
+    page = write_search_page(study, folder)
+    console.print(f"Trials: {count_line(trial_table(study))}")
+    if any(trial.value is not None for trial in study.get_trials(deepcopy=False)):
+        best = study.best_trial
+        console.print(
+            f"Best of {study.study_name}: trial {best.number}, log loss {best.value:.3f} on unseen boats; again:"
+        )
+        console.print(f"  {command_of(folder / str(best.number))}", markup=False)
+    console.print(f"Wrote {page}")
+
+
+def _say_how_to_go_on(run_dir: Path, console: Console) -> None:
+    if (run_dir / "config.yaml").is_file():
+        console.print(f"Interrupted. Go on with: python train.py resume={run_dir}")
+    else:
+        _remove_if_empty(run_dir)
 
 
 def _remove_if_empty(folder: Path) -> None:
@@ -112,11 +260,11 @@ def _resumed(config: DictConfig, overrides: list[str]) -> DictConfig:
         key = override.split("=")[0].lstrip("+~")
         if key == "resume":
             continue
-        if not key.startswith(("trainer.", "logger", "data.workers")):
+        if not key.startswith(("trainer.", "logger", "data.workers", "data.cache")):
             raise InputError(
-                f"{override}: a resumed run keeps its configuration, only trainer.*, logger and data.workers may change"
+                f"{override}: a resumed run keeps its configuration, only trainer.*, logger, data.workers and data.cache may change"
             )
-        OmegaConf.update(stored, key, OmegaConf.select(config, key), force_add=True)
+        OmegaConf.update(stored, key, OmegaConf.select(config, key), merge=False, force_add=True)
     return stored
 
 

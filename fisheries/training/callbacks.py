@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from rich.console import Console
+from rich.progress import Progress
 from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 
 from fisheries.batch import Batch
+from fisheries.progress import IMAGES, progress_bar
 from fisheries.schema import InputError, write_atomic
 from fisheries.training.finetune import Phase, phase_index
 
@@ -27,6 +29,8 @@ BEST = "best.ckpt"
 LAST = "last.ckpt"
 EPOCHS = "epochs.csv"
 MONITOR = "val/log_loss"
+SHOWN_EVERY_S = 0.2  # a bar's step; drawing it takes half a millisecond
+Report = Callable[[int, float], str | None]  # of an epoch's number and held-out log loss; answers why to stop, or None
 
 
 class StepSeed(Callback):
@@ -166,6 +170,84 @@ class EpochTable(Callback):
         write_atomic(self.path, row.to_csv(index=False).encode())
         of = f"  phase {phase}/{len(self.phases)}" if said else ""
         self.console.print(_line(trainer, metrics, seconds, phase=of))
+
+
+class EpochBar(Callback):
+    """Show how far an epoch is, with its images a second and the time left; one that ends at once shows nothing."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bar: Progress | None = None
+        self.done, self.shown_s = 0, 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self.done, self.shown_s = 0, time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Batch, index: int
+    ) -> None:
+        """Count the step."""
+        self._advance(trainer, batch)
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Batch, index: int, part: int = 0
+    ) -> None:
+        """Count the batch; held-out images are part of the epoch."""
+        self._advance(trainer, batch)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Make room for the epoch's line."""
+        self._close()
+
+    def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
+        """Leave the terminal as it was."""
+        self._close()
+
+    def _advance(self, trainer: pl.Trainer, batch: Batch) -> None:
+        self.done += 1
+        now_s = time.perf_counter()
+        if now_s - self.shown_s < SHOWN_EVERY_S or not trainer.is_global_zero or trainer.sanity_checking:
+            return
+        self.shown_s = now_s
+        if self.bar is None:
+            self.bar = progress_bar(self.console, transient=True, auto_refresh=False)
+            self.bar.start()
+            self.task = self.bar.add_task(
+                f"  epoch {trainer.current_epoch + 1}",
+                total=trainer.num_training_batches + sum(trainer.num_val_batches),
+                unit=IMAGES,
+                per_step=len(batch["image_id"]) * trainer.world_size,
+            )
+        self.bar.update(self.task, completed=self.done, refresh=True)
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+
+class Pruned(Exception):  # noqa: N818 - not an error
+    """A search has seen enough of a run; says after which epoch, and why."""
+
+
+class EpochReport(Callback):
+    """Report the held-out log loss of each epoch, and stop with `Pruned` where the answer is a reason to."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Report, unless nothing is held out; the last epoch is too late to stop.
+
+        Raises:
+            Pruned: there is a reason to stop.
+        """
+        if MONITOR not in trainer.callback_metrics:
+            return
+        reason = self.report(trainer.current_epoch, float(trainer.callback_metrics[MONITOR]))
+        if reason is not None and trainer.current_epoch + 1 != trainer.max_epochs:
+            raise Pruned(reason)
 
 
 class WholeCheckpoints(TorchCheckpointIO):
