@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,21 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
-from pytorch_lightning.callbacks import Callback, RichProgressBar
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import Logger
 from rich.console import Console
 from timm.optim._optim_factory import create_optimizer_v2
 from torch import nn
 from torch.optim import Optimizer
 
-from fisheries.config import AUTO, IMPORTED, is_random, plain
+from fisheries.config import AUTO, IMPORTED, is_random, logger_names, plain
 from fisheries.data.datamodule import FisheriesDataModule
 from fisheries.data.feature_store import PLAIN, FeatureStore
+from fisheries.data.image_cache import ImageCache, disk_cache, memory_cache
 from fisheries.data.pseudo_rows import PSEUDO_CSV, fold_rows
 from fisheries.data.splits import make_folds, train_ids, usable_images, val_ids
 from fisheries.data.transforms import eval_transform, train_transform
-from fisheries.features import View, frozen_store
+from fisheries.features import View, code_of, frozen_store
 from fisheries.material import Material, nearest_path
 from fisheries.models.backbones import check_backbone
 from fisheries.models.fishnet import FishNet
@@ -37,8 +39,11 @@ from fisheries.schema import OK, InputError
 from fisheries.training.callbacks import (
     EPOCHS,
     AveragedWeights,
+    EpochBar,
+    EpochReport,
     EpochTable,
     FiniteLoss,
+    Report,
     StepSeed,
     WholeCheckpoints,
     checkpoints,
@@ -53,11 +58,12 @@ from fisheries.training.finetune import (
     plain_epochs,
     plan_phases,
 )
-from fisheries.training.loggers import create_logger
+from fisheries.training.loggers import check_loggers
 from fisheries.training.losses import FishLoss
 from fisheries.training.lr_finder import TRAINER as LR_FINDER
 from fisheries.training.mixing import Mixing
 from fisheries.training.module import FishModule
+from fisheries.training.pace import Pace
 from fisheries.training.schedules import create_schedule
 
 
@@ -68,7 +74,7 @@ def check_parts(config: DictConfig, run_dir: Path) -> None:
 
     Raises:
         BackboneError: the network is unknown, or its weights can't be had.
-        InputError: as `choose_devices` and `run_phases`; several processes would search for a learning rate.
+        InputError: as `choose_devices`, `run_phases` and `check_loggers`; several processes would search for a learning rate.
     """
     model, trainer = config.model, config.trainer
     settled = isinstance(config.split.folds, int)  # else the run is a new one
@@ -84,6 +90,7 @@ def check_parts(config: DictConfig, run_dir: Path) -> None:
         raise InputError(f"pseudo={config.pseudo}: no such file{nearest_path(config.pseudo)}")
     choose_devices(plain(trainer.gpus), accelerator=trainer.accelerator, devices=plain(trainer.devices))
     run_phases(config)
+    check_loggers(logger_names(config))
     if config.find_lr and process_count(config) > 1:
         raise InputError("find_lr=true searches in one process: give trainer.gpus=1, or trainer.devices=1")
 
@@ -173,8 +180,43 @@ def view_names(config: DictConfig) -> list[str]:
     return [f"{digest}-{config.seed}-{number}" for number in range(model.views)]
 
 
+def image_cache(config: DictConfig, material: Material, *, console: Console) -> ImageCache | None:
+    """Return where photographs are kept at the size that the network sees; None if each is read anew, or none at all."""
+    data, image_hw = config.data, image_hw_of(config)
+    if data.cache == "none" or material.features is not None or view_names(config) or config.trainer.fast_dev_run:
+        return None
+    keys = list(material.manifest.loc[material.manifest["status"] == OK, "sha256"].unique())
+    limit_bytes, base = int(data.cache_gb * 1e9), Path(config.tables_dir)
+    try:
+        if data.cache == "memory":
+            cache = memory_cache(keys, image_hw=image_hw, limit_bytes=limit_bytes)
+        else:
+            about = code_of(["data/images.py"], ["pillow", "opencv-python-headless"])
+            cache = disk_cache(base, keys, image_hw=image_hw, about=about, limit_bytes=limit_bytes)
+    except OSError as error:
+        console.print(f"  {base}: can't be written ({error.strerror}): each photograph is decoded in every epoch")
+        return None
+    missing, room = cache.missing(keys), len(cache.places.keys() & set(keys))
+    if missing:
+        gb = 3e-9 * image_hw[0] * image_hw[1] * len(missing)
+        console.print(
+            f"  keeping {len(missing)} photographs as the network sees them in {cache.folder or 'memory'}: {gb:.2f} GB"
+        )
+    if room < len(keys):
+        console.print(
+            f"  room for {room} of {len(keys)} photographs (data.cache_gb={data.cache_gb}): the others are decoded in every epoch"
+        )
+    return cache
+
+
 def create_datamodule(
-    config: DictConfig, material: Material, folds: pd.DataFrame, *, fold: int, store: FeatureStore | None = None
+    config: DictConfig,
+    material: Material,
+    folds: pd.DataFrame,
+    *,
+    fold: int,
+    store: FeatureStore | None = None,
+    cache: ImageCache | None = None,
 ) -> FisheriesDataModule:
     """Divide the material into the fold's two sides and feed them: from a store if there is one.
 
@@ -198,6 +240,7 @@ def create_datamodule(
         extra_share=config.mix.pseudo,
         store=store,
         views=view_names(config) if material.features is None and store is not None else [PLAIN],
+        cache=cache,
     )
 
 
@@ -259,8 +302,10 @@ def run_phases(config: DictConfig) -> list[Phase]:
     return plan_phases(parts[:1] if config.find_lr else parts, max_epochs=config.trainer.max_epochs)
 
 
-def create_trainer(config: DictConfig, folder: Path, *, run_name: str, console: Console) -> pl.Trainer:
-    """Make Lightning's trainer, writing into `folder`.
+def create_trainer(
+    config: DictConfig, folder: Path, *, loggers: Sequence[Logger], console: Console, report: Report | None = None
+) -> pl.Trainer:
+    """Make Lightning's trainer, writing into `folder`, and telling the loggers, and `report` if given, how it goes.
 
     Raises:
         InputError: more GPUs asked for than there are, or an argument that Lightning refuses.
@@ -272,21 +317,22 @@ def create_trainer(config: DictConfig, folder: Path, *, run_name: str, console: 
     bar = arguments.pop("enable_progress_bar")
     plugins = arguments.pop("plugins") or []
     callbacks = _learning(config)
+    if console.is_terminal if bar is None else bar:
+        callbacks.append(EpochBar(console))  # before what prints an epoch's line
     arguments["logger"] = False
     if config.find_lr:
         arguments |= LR_FINDER
     elif not arguments["fast_dev_run"]:
         callbacks.append(EpochTable(folder / EPOCHS, console=console, phases=run_phases(config)))
+        callbacks += [EpochReport(report)] if report is not None else []
         callbacks += checkpoints(folder, monitor=arguments["limit_val_batches"] != 0)
-        arguments["logger"] = create_logger(**plain(config.logger), folder=folder, run_name=run_name, console=console)
-    bar = console.is_terminal if bar is None else bar
-    if bar:
-        callbacks.append(RichProgressBar(leave=False))
+        callbacks += [Pace(every_n_steps=arguments["log_every_n_steps"])] if loggers else []
+        arguments["logger"] = list(loggers) or False
     try:
         return pl.Trainer(
             **arguments,
             plugins=[WholeCheckpoints(), *(plugins if isinstance(plugins, list) else [plugins])],
-            enable_progress_bar=bar,
+            enable_progress_bar=False,  # Lightning's; ours counts images
             callbacks=callbacks,
             default_root_dir=folder,
             use_distributed_sampler=False,  # ours gives each process its own share, the same whatever their number

@@ -16,12 +16,19 @@ from fisheries.data.splits import SPLITS
 from fisheries.schema import InputError, write_atomic
 
 CONFIG = "config.yaml"
-AUTO = "auto"  # as split.folds: the most that lack no class on either side
+AUTO = "auto"  # as split.folds: the most that lack no class on either side; as logger.images: of the embedded boats
+LOGGERS = ("csv", "tensorboard", "wandb")
 IMPORTED = "imported"  # as model.backbone: features made elsewhere
 CLASS_MAP_HEADS = ("fcn", "inception")
 MAP_HEADS = ("dense_map", *CLASS_MAP_HEADS)  # take the feature map as it is
 # what a run went by whose configuration does not name these
-_UNSAID = {"tta": "none", "fold_mean": "arithmetic", "pseudo": None, "mix": {"pseudo": 0.25}}
+_UNSAID = {
+    "tta": "none",
+    "fold_mean": "arithmetic",
+    "pseudo": None,
+    "mix": {"pseudo": 0.25},
+    "data": {"cache": "none", "cache_gb": 8},
+}
 
 
 def check_config(config: DictConfig) -> None:
@@ -33,7 +40,7 @@ def check_config(config: DictConfig) -> None:
     if OmegaConf.is_missing(config.data, "root"):
         raise InputError("data.root is missing: give data.root=DIR, the folder with train/ and test_stg1/ in it")
     problems = [*_choices(config), *_ranges(config), *_kinds(config), *_network(config.model)]
-    problems += [*_frozen(config), *_phase_problems(config), *_pseudo(config)]
+    problems += [*_frozen(config), *_phase_problems(config), *_pseudo(config), *_loggers(config.logger)]
     if problems:
         raise InputError("; ".join(problems))
 
@@ -56,12 +63,19 @@ def read_config(run_dir: Path) -> DictConfig:
         )
     config = OmegaConf.merge(_UNSAID, OmegaConf.load(path))
     assert isinstance(config, DictConfig)
+    if "name" in config.logger:
+        _rename_logger(config)
     return config
 
 
 def is_random(config: DictConfig) -> bool:
     """Whether the transform leaves something to chance, so that each epoch sees other views."""
     return any(plain(config.transform).values())
+
+
+def logger_names(config: DictConfig) -> list[str]:
+    """Return which loggers are asked for."""
+    return [name for name in LOGGERS if config.logger.get(name)]
 
 
 def plain(node: Any) -> Any:
@@ -78,8 +92,8 @@ def _choices(config: DictConfig) -> list[str]:
         "schedule.name": ("constant", "cosine"),
         "finetune.batch_norm": ("train", "frozen"),
         "loss.class_weights": ("none", "balanced"),
-        "logger.name": ("csv", "wandb", "none"),
         "optimizer.name": [str(name) for name in list_optimizers()],
+        "data.cache": ("none", "memory", "disk"),
         "tta": ("none", "flips", "d4", "multiscale"),
         "fold_mean": ("arithmetic", "geometric"),
     }
@@ -95,7 +109,7 @@ def _choices(config: DictConfig) -> list[str]:
 
 def _kinds(config: DictConfig) -> list[str]:
     problems = []
-    for key in ("model.pretrained", "model.predict_box", "data.balanced", "logger.offline", "find_lr"):
+    for key in ("model.pretrained", "model.predict_box", "data.balanced", "find_lr"):
         value = OmegaConf.select(config, key, default=False)
         if not isinstance(value, bool):
             problems.append(f"{key}={value!r}: expected true or false")
@@ -107,6 +121,27 @@ def _kinds(config: DictConfig) -> list[str]:
     if epochs is not None and (not isinstance(epochs, int) or (epochs < 1 and epochs != -1)):
         problems.append(f"trainer.max_epochs={epochs!r}: expected at least 1, or -1 for no limit")
     return problems
+
+
+def _loggers(logger: DictConfig) -> list[str]:
+    problems = []
+    for key in (*LOGGERS, "offline", "artifacts"):
+        value = logger.get(key, False)
+        if not isinstance(value, bool):
+            problems.append(f"logger.{key}={value!r}: expected true or false")
+    images = logger.get("images", 0)
+    if images != AUTO and (isinstance(images, bool) or not isinstance(images, int) or not 0 <= images <= 1000):
+        problems.append(f"logger.images={images!r}: expected a whole number from 0 to 1000, or auto")
+    return problems
+
+
+def _rename_logger(config: DictConfig) -> None:
+    """Turn `name: csv` of older runs into what a logger is called today, with the values that wandb had not."""
+    name = config.logger.pop("name")
+    if name != "none":
+        config.logger[name] = True
+    if name == "wandb":
+        config.logger.update({"images": AUTO, "artifacts": True})
 
 
 def _frozen(config: DictConfig) -> list[str]:
@@ -174,6 +209,7 @@ def _ranges(config: DictConfig) -> list[str]:
         "seed": (0, 2**32 - 1, int),
         "data.batch_size": (1, 1 << 16, int),
         "data.workers": (0, 256, int),
+        "data.cache_gb": (0.001, 1e6, float),
         "split.seen_share": (0, 0.5, float),
         "model.dropout": (0, 0.99, float),
         "optimizer.lr": (1e-12, 100, float),

@@ -63,10 +63,11 @@ def finish(
     name: str,
     seconds: float,
     console: Console,
-) -> None:
-    """Join the folds' predictions, score them, and write what a person looks at."""
-    joined = _join_folds(material, folds, numbers, run_dir, how=config.fold_mean)
-    scores = _score_parts(config, material, folds, numbers, run_dir, joined)
+) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+    """Join the folds' predictions, score them, write what a person looks at, and return both as `score_folds` does."""
+    scores, joined = score_folds(config, material, folds, numbers, run_dir)
+    for part, stem in _stems(folds, numbers, run_dir).items():
+        write_predictions(joined[part], run_dir / f"{stem}.csv", folds_hash=table_hash(folds))
     write_atomic(run_dir / "scores.csv", scores.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC).encode())
     totals = scores[scores["by"] == ALL].set_index("part")
     _save_curves(run_dir, numbers, prior_log_loss=float(totals["prior_log_loss"].iloc[0]))
@@ -91,6 +92,15 @@ def finish(
         )
     write_atomic(run_dir / RECORD, json.dumps(record, indent=2).encode())
     console.print(f"Report: {write_report(run_dir, progress=console.is_terminal)}")
+    return scores, joined
+
+
+def score_folds(
+    config: Any, material: Material, folds: pd.DataFrame, numbers: Sequence[int], run_dir: Path
+) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+    """Return the scores of some trained folds, as in `scores.csv`, and their predictions (N, C) by part of the boats."""
+    joined = _join_folds(material, folds, numbers, run_dir, how=config.fold_mean)
+    return _score_parts(config, material, folds, numbers, run_dir, joined), joined
 
 
 def material_hash(manifest: pd.DataFrame) -> str:
@@ -108,12 +118,11 @@ def _stems(folds: pd.DataFrame, numbers: Sequence[int], run_dir: Path) -> dict[s
 def _join_folds(
     material: Material, folds: pd.DataFrame, numbers: Sequence[int], run_dir: Path, *, how: str
 ) -> dict[str, pd.DataFrame]:
-    """Write the run's prediction tables of images with labels, and return them by what is known of their boats."""
+    """Return the prediction tables of images with labels by what is known of their boats."""
     tables = {}
     for part, stem in _stems(folds, numbers, run_dir).items():
         parts = _fold_tables(run_dir, numbers, stem, material.classes)
         tables[part] = mean_predictions(parts, how) if part == HOLDOUT else pd.concat(parts)
-        write_predictions(tables[part], run_dir / f"{stem}.csv", folds_hash=table_hash(folds))
     return tables
 
 

@@ -14,14 +14,14 @@ import pytorch_lightning as pl
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_only
 from rich.console import Console
-from rich.progress import track
 
 from fisheries import compose, nets
 from fisheries.analysis.page import figure_png
 from fisheries.commit import git_commit
 from fisheries.compose import fold_numbers
-from fisheries.config import IMPORTED, check_config, save_config
+from fisheries.config import IMPORTED, check_config, logger_names, save_config
 from fisheries.data.datamodule import FisheriesDataModule
+from fisheries.data.image_cache import ImageCache
 from fisheries.data.metadata import fit_sizes
 from fisheries.data.pseudo_rows import PSEUDO_CSV, fold_rows, read_pseudo
 from fisheries.data.splits import check_folds, holdout_ids, missing_classes, seen_ids, train_ids, usable_images
@@ -31,16 +31,18 @@ from fisheries.inference.tta import check_views
 from fisheries.material import Material, load_material, reopen_material, settle
 from fisheries.models.fishnet import FishNet
 from fisheries.nets import fold_dir
+from fisheries.progress import IMAGES, track
 from fisheries.results import finish, material_hash
 from fisheries.schema import FOLDS, OK, TRAIN, read_table, table_hash, write_atomic, write_predictions, write_table
-from fisheries.training.callbacks import BEST
+from fisheries.tracking import open_run, send_experiment, send_fold
+from fisheries.training.callbacks import BEST, Report
 from fisheries.training.fitting import fit
-from fisheries.training.loggers import close_loggers
+from fisheries.training.loggers import create_loggers
 from fisheries.training.lr_finder import plot_lr, search_lr, suggest_lr
 from fisheries.training.module import FishModule
 
 
-def run(config: Any, run_dir: Path, *, name: str, console: Console) -> None:
+def run(config: Any, run_dir: Path, *, name: str, console: Console, report: Report | None = None) -> None:
     """Train, predict, score, and write a submission.
 
     Args:
@@ -48,9 +50,11 @@ def run(config: Any, run_dir: Path, *, name: str, console: Console) -> None:
         run_dir: where everything of the run goes; what is there already is not done again.
         name: of the run, and of its submission.
         console: where to say what happens.
+        report: is told of each epoch of the first fold; the others hold out other boats, where a loss means something else.
 
     Raises:
         InputError: something given can't be used.
+        Pruned: `report` answered why to stop.
         KeyboardInterrupt: Ctrl-C; the last finished epoch is kept.
     """
     started_s = time.perf_counter()
@@ -60,16 +64,27 @@ def run(config: Any, run_dir: Path, *, name: str, console: Console) -> None:
     numbers = fold_numbers(config)[:1] if config.find_lr else fold_numbers(config)
     if material.pseudo is not None:
         _describe_pseudo(material.pseudo, material, folds, numbers, console=console)
+    cache = compose.image_cache(config, material, console=console)
     for number in numbers:
         if (fold_dir(run_dir, number) / "oof.csv").is_file():
             console.print(f"Fold {number}: already trained")
         else:
-            _train_fold(config, material, folds, number, run_dir, name=name, console=console)
+            told = report if number == numbers[0] else None
+            _train_fold(config, material, folds, number, run_dir, cache=cache, name=name, console=console, report=told)
     if config.trainer.fast_dev_run:
         console.print("trainer.fast_dev_run: the batches went through; nothing is predicted or written")
     elif not config.find_lr and is_main_process():
         seconds = time.perf_counter() - started_s
-        finish(config, material, folds, numbers, run_dir, name=name, seconds=seconds, console=console)
+        scored = finish(config, material, folds, numbers, run_dir, name=name, seconds=seconds, console=console)
+        tracked: dict[str, Any] = {"name": name, "provenance": _provenance(material, folds), "console": console}
+        with open_run(config, run_dir, number=None, **tracked) as wandb_run:
+            if wandb_run is not None:
+                send_experiment(wandb_run, config, material, scored, numbers, run_dir, **tracked)
+
+
+def _provenance(material: Material, folds: pd.DataFrame) -> dict[str, str]:
+    """Return what a network is made of: the hashes of its tables, and the code's commit."""
+    return {"folds": table_hash(folds), "manifest": material_hash(material.manifest), "git_commit": git_commit()}
 
 
 def is_main_process() -> bool:
@@ -126,7 +141,16 @@ def _describe(config: Any, material: Material, folds: pd.DataFrame, *, console: 
 
 
 def _train_fold(
-    config: Any, material: Material, folds: pd.DataFrame, number: int, run_dir: Path, *, name: str, console: Console
+    config: Any,
+    material: Material,
+    folds: pd.DataFrame,
+    number: int,
+    run_dir: Path,
+    *,
+    cache: ImageCache | None,
+    name: str,
+    console: Console,
+    report: Report | None,
 ) -> None:
     folder = fold_dir(run_dir, number)
     pl.seed_everything(config.seed, workers=True, verbose=False)
@@ -149,30 +173,32 @@ def _train_fold(
         console.print(
             "  the frozen backbone sees new views each epoch; transform=none or model.views=4 would store its features"
         )
-    data = compose.create_datamodule(config, material, folds, fold=number, store=store)
+    data = compose.create_datamodule(config, material, folds, fold=number, store=store, cache=cache)
     seen = len(seen_ids(folds, number))
     console.print(
         f"Fold {number}: {config.model.backbone} on {len(data.train)} images, {len(data.val)} held out"
         + (f", and {seen} of the boats it trains on" if seen else "")
     )
-    provenance = {"folds": table_hash(folds), "manifest": material_hash(material.manifest), "git_commit": git_commit()}
+    provenance = _provenance(material, folds)
     module = compose.create_module(config, net, data, provenance=provenance)
     if config.find_lr:
-        _find_lr(config, module, data, run_dir, name=name, console=console)
+        _find_lr(config, module, data, run_dir, console=console)
         return
     nets.save_sizes(sizes, folder)
-    trainer = compose.create_trainer(config, folder, run_name=name, console=console)
-    try:
+    tracked: dict[str, Any] = {"name": name, "provenance": provenance, "console": console}
+    with open_run(config, run_dir, number=number, **tracked) as wandb_run:
+        loggers = create_loggers(logger_names(config), folder=folder, wandb_run=wandb_run, console=console)
+        trainer = compose.create_trainer(config, folder, loggers=loggers, console=console, report=report)
         fit(trainer, module, data, resume_path=resume_path)
-        if not config.trainer.fast_dev_run:
-            _keep_best(trainer, net, folder)
-            if trainer.is_global_zero:
-                device = trainer.strategy.root_device
-                _predict_fold(
-                    net, data, material, folds, folder, number=number, device=device, tta=config.tta, console=console
-                )
-    finally:
-        close_loggers(trainer)
+        if config.trainer.fast_dev_run:
+            return
+        _keep_best(trainer, net, folder)
+        if not trainer.is_global_zero:
+            return
+        device = trainer.strategy.root_device
+        _predict_fold(net, data, material, folds, folder, number=number, device=device, tta=config.tta, console=console)
+        if wandb_run is not None:
+            send_fold(wandb_run, config, material, folds, number, run_dir, net=net, data=data, device=device, **tracked)
 
 
 def _describe_pseudo(
@@ -186,12 +212,10 @@ def _describe_pseudo(
         console.print(f"  pseudo: {len(entered.rows)} rows of fold {number} ({left_out})")
 
 
-def _find_lr(
-    config: Any, module: FishModule, data: FisheriesDataModule, run_dir: Path, *, name: str, console: Console
-) -> None:
+def _find_lr(config: Any, module: FishModule, data: FisheriesDataModule, run_dir: Path, *, console: Console) -> None:
     """Search for a learning rate, draw what was found, and say it; the network stays as it was."""
     with tempfile.TemporaryDirectory() as folder:
-        trainer = compose.create_trainer(config, Path(folder), run_name=name, console=console)
+        trainer = compose.create_trainer(config, Path(folder), loggers=[], console=console)
         table = search_lr(
             trainer, module, data, factor=compose.run_phases(config)[0].lr, lr_decay=config.finetune.lr_decay
         )
@@ -237,7 +261,14 @@ def _predict_fold(
         readable = images[images["status"] == OK]
         if len(images):
             batches = data.predict_loader(readable, photographs=tta != "none")
-            shown = track(batches, f"  predicting {stem}", console=console, disable=not console.is_terminal)
+            shown = track(
+                batches,
+                f"  predicting {stem}",
+                console=console,
+                disable=not console.is_terminal,
+                unit=IMAGES,
+                per_step=data.batch_size,
+            )
             predicted = predict(net, shown, classes=material.classes, device=device, tta=tta)
             if predicted.boxes_cxcywh is not None:
                 write_table(box_table(predicted.boxes_cxcywh, manifest), folder / f"{stem}_boxes.csv")

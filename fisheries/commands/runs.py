@@ -30,30 +30,23 @@ def report(run_dir: RunDir) -> None:
 
 @commands.command()
 def compare(
-    run_dirs: Annotated[list[Path], typer.Argument(help="folders of finished runs")],
-    out: Annotated[Path, typer.Option(help="CSV to write; a plot and a Markdown table go beside it")] = Path(
+    run_dirs: Annotated[list[Path], typer.Argument(help="folders of runs, or of a multirun")],
+    out: Annotated[Path, typer.Option(help="CSV to write; a plot, a page and a Markdown table go beside it")] = Path(
         "compare.csv"
     ),
 ) -> None:
     """Print and plot runs side by side: what they score on unseen and on seen boats, and in what they differ.
 
+    Runs that differ in their fold only get a line for all of them together; what failed is listed with the reason.
+
     Example: `fisheries compare runs/* --out lesson7.csv`
     """
-    from fisheries.analysis.compare import compare_runs, compare_view, markdown, plot_runs
-    from fisheries.analysis.page import figure_png
-    from fisheries.schema import InputError, write_atomic
+    from fisheries.analysis.jobs import compare_jobs, job_folders
+    from fisheries.schema import InputError
 
-    console = make_console()
     if out.suffix != ".csv":
         raise InputError(f"--out {out}: expected a name that ends in .csv")
-    table = compare_runs(run_dirs)
-    console.print(compare_view(table))
-    if table["folds_hash"].nunique() > 1:
-        console.print("[yellow]The runs hold out different images (their folds differ): compare with care[/]")
-    write_atomic(out, table.to_csv().encode())
-    write_atomic(out.with_suffix(".md"), markdown(table).encode())
-    write_atomic(out.with_suffix(".png"), figure_png(plot_runs(table)))
-    console.print(f"Wrote {out}, {out.with_suffix('.md')} and {out.with_suffix('.png')}")
+    compare_jobs(job_folders(run_dirs), out, console=make_console())
 
 
 @commands.command()
@@ -142,3 +135,25 @@ def predict(
         console=console,
     )
     console.print(f"Wrote {out} ({len(table)} rows)")
+
+
+@commands.command()
+def dashboard(
+    project: Annotated[str, typer.Option(help="of Weights & Biases, such as logger.project of the runs")] = "fisheries",
+    entity: Annotated[str | None, typer.Option(help="user or team that has it; by default the key's own")] = None,
+) -> None:
+    """Lay out a project of Weights & Biases, as a new saved view: scores, smoothed curves, held-out pictures.
+
+    It needs a key and the network. Runs are sent there by `logger=wandb`, or later by `wandb sync`.
+
+    Example: `fisheries dashboard --project fisheries --entity our-team`
+    """
+    from importlib.util import find_spec
+
+    from fisheries.schema import InputError
+
+    if find_spec("wandb_workspaces") is None:
+        raise InputError("wandb-workspaces is not installed: pip install 'fisheries[dashboard]'")
+    from fisheries.dashboard.workspace import save_workspace
+
+    make_console().print(f"Saved {save_workspace(project, entity)}", markup=False, soft_wrap=True)

@@ -1,110 +1,67 @@
-"""Loggers; the only file that knows wandb."""
+"""Loggers of what is measured in training: CSV, TensorBoard, wandb, or several of them."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
-import pytorch_lightning as pl
-from lightning_utilities.core.rank_zero import rank_zero_only
-from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from rich.console import Console
 
 from fisheries.schema import InputError
+from fisheries.training.wandb_runs import check_mode, first_line
 
-# After this, a run goes on offline rather than wait for a server that does not answer.
-INIT_TIMEOUT_S = 20
-_OURS: dict[str, str] = {}  # the wandb folders of an earlier fold or job, which the next one replaces
-
-
-def create_logger(
-    name: str,
-    *,
-    folder: Path,
-    run_name: str,
-    console: Console,
-    project: str = "",
-    entity: str | None = None,
-    group: str | None = None,
-    tags: Sequence[str] = (),
-    offline: bool = False,
-) -> Logger | bool:
-    """Make a logger.
-
-    Args:
-        name: "csv", "wandb", or "none".
-        folder: of the fold; everything is written there.
-        run_name: in wandb the group of its folds, unless `group` is given.
-        console: where to say that wandb is offline, and how to send the run later.
-        project: of wandb; entity, group and tags likewise.
-        entity: see project.
-        group: see project.
-        tags: see project.
-        offline: whether wandb keeps everything in the folder. Without a key it does so anyway, and `WANDB_MODE` wins
-            over both; it never asks, and waits 20 seconds at most for its server.
-    """
-    if name == "none" or (name == "wandb" and getattr(rank_zero_only, "rank", 0) != 0):
-        return False  # of the processes that train together one is enough
-    if name == "csv":
-        return CSVLogger(folder, name="logs")
-    return _wandb_logger(
-        folder, run_name, console, project=project, entity=entity, group=group, tags=tags, offline=offline
-    )
-
-
-def close_loggers(trainer: pl.Trainer) -> None:
-    """End what a logger holds open, so that the next fold or job of a sweep starts one of its own."""
-    for logger in trainer.loggers:
-        logger.finalize("success")
-        if isinstance(logger, WandbLogger):
-            logger.experiment.finish()
-
-
-def _wandb_logger(
-    folder: Path,
-    run_name: str,
-    console: Console,
-    *,
-    project: str,
-    entity: str | None,
-    group: str | None,
-    tags: Sequence[str],
-    offline: bool,
-) -> Logger:
+if TYPE_CHECKING:
     import wandb
 
-    # artifacts would be staged in the home folder
-    for variable in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
-        if os.environ.get(variable, _OURS.get(variable)) == _OURS.get(variable):  # or the user has set it
-            os.environ[variable] = _OURS[variable] = str(folder.resolve())
 
-    def init(mode: Literal["online", "offline", "disabled", "shared"] | None) -> wandb.Run:
-        return wandb.init(
-            project=project,
-            entity=entity,
-            group=group or run_name,
-            name=f"{run_name}-{folder.name}",
-            tags=list(tags),
-            dir=str(folder),
-            mode=mode,
-            settings=wandb.Settings(init_timeout=INIT_TIMEOUT_S, silent=True),
-        )
+def check_loggers(names: Collection[str]) -> None:
+    """Check that what the loggers need is there.
 
-    mode = os.environ.pop("WANDB_MODE", "")  # wandb refuses an empty one
-    if mode not in ("", "online", "offline", "disabled"):
-        raise InputError(f"WANDB_MODE={mode!r}: expected online, offline or disabled")
-    if mode == "disabled":
-        os.environ["WANDB_MODE"] = mode
-        return WandbLogger(experiment=init("disabled"))
-    if mode == "online" or (mode == "" and not offline):
+    Raises:
+        InputError: TensorBoard is not installed; as `check_mode`.
+    """
+    if "tensorboard" in names and find_spec("tensorboard") is None:
+        raise InputError("logger=tensorboard: it is not installed; pip install 'fisheries[tensorboard]'")
+    if "wandb" in names:
+        check_mode()
+
+
+def create_loggers(
+    names: Collection[str], *, folder: Path, wandb_run: wandb.Run | None, console: Console
+) -> list[Logger]:
+    """Make Lightning's loggers.
+
+    Args:
+        names: "csv" and "tensorboard" of them, as far as they are there.
+        folder: of the fold; their files are written there.
+        wandb_run: see `wandb_runs`; None for no such logger.
+        console: where to say that wandb fails.
+    """
+    loggers: list[Logger] = [CSVLogger(folder, name="logs")] if "csv" in names else []
+    if "tensorboard" in names:
+        loggers.append(TensorBoardLogger(folder, name="tensorboard", version="", default_hp_metric=False))
+    if wandb_run is not None:
+        loggers.append(SteadyWandbLogger(wandb_run, console=console))
+    return loggers
+
+
+class SteadyWandbLogger(WandbLogger):
+    """Lightning's logger for wandb, which goes silent where wandb fails, and says so, rather than end the training."""
+
+    def __init__(self, run: wandb.Run, *, console: Console) -> None:
+        super().__init__(experiment=run)
+        self.console = console
+        self.failed = False
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Send metrics, unless that has failed before."""
+        if self.failed:
+            return
         try:
-            # without verification: that would ask the server, and fail where there is no network
-            if wandb.login(prompt=False, verify=False):
-                return WandbLogger(experiment=init("online"))
-        except (wandb.errors.Error, OSError) as error:
-            console.print(f"  wandb can't be reached ({str(error).splitlines()[0]}): going on offline", markup=False)
-    run = init("offline")
-    console.print(f"  wandb is offline; send the run later with: wandb sync {folder}/wandb/offline-run-*")
-    return WandbLogger(experiment=run)
+            super().log_metrics(dict(metrics), step)
+        except Exception as error:
+            self.failed = True
+            self.console.print(f"  wandb fails ({first_line(error)}): it gets no more of this training", markup=False)
