@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import track
 
 from fisheries import nets
 from fisheries.analysis.explain_plots import plot_changes
@@ -34,6 +34,7 @@ from fisheries.analysis.page import figure_uri, render_page
 from fisheries.data.images import read_small
 from fisheries.data.manifest import scan_paths
 from fisheries.data.splits import holdout_ids, seen_ids, usable_images, val_ids
+from fisheries.progress import IMAGES, track
 from fisheries.schema import (
     BOXES,
     FOLDS,
@@ -54,7 +55,9 @@ WHOLE = 0.8  # boxes that fill more of the picture leave nothing beside them, as
 
 
 @dataclass(frozen=True)
-class _Run:
+class OpenRun:
+    """The network of a run's first trained fold, and the photographs to show it."""
+
     fold: int
     looker: Looker
     manifest: pd.DataFrame
@@ -94,13 +97,13 @@ def explain_run(
     Raises:
         InputError: as `nets.load_run`, `scan_paths` and `read_image`; an unknown layer.
     """
-    run = _load(run_dir, gpus=gpus, console=console)
+    run = open_run(run_dir, gpus=gpus, console=console)
     layer = layer or run.looker.cam_layer
     find_layer(run.looker.net, layer)
     shown = _shown(run, paths, seed=seed, progress=console.is_terminal)
     numbers = _numbers(run, out, most=most, seed=seed, console=console) if most else None
     cases = [_case(run, row) for _, row in shown.iterrows()]
-    drawn = track(cases, "Drawing", console=console, disable=not console.is_terminal)
+    drawn = track(cases, "Drawing", console=console, disable=not console.is_terminal, unit=IMAGES)
     page = render_page(
         "explain.html",
         title=f"What the network of {run_dir.resolve().name} looks at",
@@ -117,22 +120,40 @@ def explain_run(
     return out / PAGE
 
 
-def _load(run_dir: Path, *, gpus: str, console: Console) -> _Run:
-    trained = nets.load_run(run_dir, console=console)
+def make_looker(trained: nets.TrainedRun, fold: nets.TrainedFold, *, gpus: str) -> Looker:
+    """Make a fold's network ready to be shown photographs.
+
+    Raises:
+        InputError: as `choose_device`; none of its layers is a map.
+    """
     device = choose_device(gpus)
-    fold, image_hw = trained.folds[0], nets.image_hw_of(trained.config)
     net = fold.net.to(device).float().eval()
-    noise = np.random.default_rng(0).integers(0, 256, (*image_hw, 3), dtype=np.uint8)  # on black much is silent
-    layer = cam_layer(net, *tensors([noise], np.zeros((1, 2), dtype=np.float32), device=device))
-    looker = Looker(net, device, trained.transform, fold.sizes, trained.classes, layer)
-    note = class_map_note(answers(looker, [noise], np.zeros((1, 2), dtype=np.float32)))
+    layer = cam_layer(net, *tensors([_noise(trained)], np.zeros((1, 2), dtype=np.float32), device=device))
+    return Looker(net, device, trained.transform, fold.sizes, trained.classes, layer)
+
+
+def open_run(run_dir: Path, *, gpus: str = "0", console: Console) -> OpenRun:
+    """Open a run to look into its network.
+
+    Args:
+        run_dir: of a run with at least one trained fold.
+        gpus: "0", a count, or "auto".
+        console: where to say what can't be shown of this network.
+
+    Raises:
+        InputError: as `nets.load_run`.
+    """
+    trained = nets.load_run(run_dir, console=console)
+    fold = trained.folds[0]
+    looker = make_looker(trained, fold, gpus=gpus)
+    note = class_map_note(answers(looker, [_noise(trained)], np.zeros((1, 2), dtype=np.float32)))
     if note:
         console.print(note)
     manifest = read_table(run_dir / "manifest.csv", MANIFEST)
     boxes = usable_boxes(read_table(run_dir / "boxes.csv", BOXES, unique=False))
     no_fish = trained.config.data.no_fish or ""
     images = usable_images(manifest)
-    return _Run(
+    return OpenRun(
         fold=fold.number,
         looker=looker,
         manifest=manifest,
@@ -143,6 +164,11 @@ def _load(run_dir: Path, *, gpus: str, console: Console) -> _Run:
     )
 
 
+def _noise(trained: nets.TrainedRun) -> NDArray[np.uint8]:
+    """Return a picture (H, W, 3) in the network's size; on a black one much is silent."""
+    return np.random.default_rng(0).integers(0, 256, (*nets.image_hw_of(trained.config), 3), dtype=np.uint8)
+
+
 def _parts(folds: pd.DataFrame, number: int) -> pd.Series:
     """Return "unseen" or "seen", what a fold knows of their boats, for the images that it has not trained on."""
     held_out = "unseen" if (folds["split"] == "boat").all() else "seen"
@@ -150,7 +176,7 @@ def _parts(folds: pd.DataFrame, number: int) -> pd.Series:
     return pd.concat([pd.Series(part, ids, dtype="str") for ids, part in named])
 
 
-def _shown(run: _Run, paths: Sequence[Path], *, seed: int, progress: bool) -> pd.DataFrame:
+def _shown(run: OpenRun, paths: Sequence[Path], *, seed: int, progress: bool) -> pd.DataFrame:
     """Return rows of a manifest for the photographs given; those of the run, by content, have their label and boat."""
     if not paths:
         return _one_of_each(run, seed=seed)
@@ -176,7 +202,7 @@ def _shown(run: _Run, paths: Sequence[Path], *, seed: int, progress: bool) -> pd
     return images
 
 
-def _one_of_each(run: _Run, *, seed: int) -> pd.DataFrame:
+def _one_of_each(run: OpenRun, *, seed: int) -> pd.DataFrame:
     """Return an image of each class that the fold has not trained on, with a box as far as there are any."""
     images = run.manifest.loc[run.parts.index]
     boxed = images[images.index.isin(run.boxes.index) | (images["label"] == run.no_fish)]
@@ -184,13 +210,15 @@ def _one_of_each(run: _Run, *, seed: int) -> pd.DataFrame:
     return pd.concat([boxed, rest]).groupby("label").sample(1, random_state=seed)
 
 
-def _numbers(run: _Run, out: Path, *, most: int, seed: int, console: Console) -> dict[str, object] | None:
+def _numbers(run: OpenRun, out: Path, *, most: int, seed: int, console: Console) -> dict[str, object] | None:
     """Measure a sample of each part, write the tables, and return what the page says of them."""
     boxed = run.parts[run.parts.index.isin(run.boxes.index)]
     drawn = boxed.sample(frac=1, random_state=seed).groupby(boxed).head(most).sort_values(ascending=False)
     images = run.manifest.loc[drawn.index]
     decks = choose_decks(images, run.decks, seed=seed)
-    rows = track(images.iterrows(), "Measuring", total=len(images), console=console, disable=not console.is_terminal)
+    rows = track(
+        images.iterrows(), "Measuring", total=len(images), console=console, disable=not console.is_terminal, unit=IMAGES
+    )
     measured = [_measure(run, row, decks.loc[row.name], seed=seed) for _, row in rows]
     hot = pd.DataFrame([one for heat, _ in measured for one in heat])
     changes = pd.DataFrame([change for heat, change in measured if heat])
@@ -214,7 +242,7 @@ def _numbers(run: _Run, out: Path, *, most: int, seed: int, console: Console) ->
 
 
 def _measure(
-    run: _Run, row: pd.Series, deck_id: str, *, seed: int
+    run: OpenRun, row: pd.Series, deck_id: str, *, seed: int
 ) -> tuple[list[dict[str, object]], dict[str, object]]:
     """Return an image's rows of both tables; none if its boxes leave no room beside them."""
     case = _case(run, row)
@@ -225,15 +253,15 @@ def _measure(
     return [{**facts, **one} for one in heat_rows(run.looker, case, case.label)], {**facts, "deck": deck_id, **change}
 
 
-def _case(run: _Run, row: pd.Series) -> Case:
+def _case(run: OpenRun, row: pd.Series) -> Case:
     return read_case(run.looker, row, run.boxes)
 
 
-def _deck(run: _Run, deck_id: str) -> Case | None:
+def _deck(run: OpenRun, deck_id: str) -> Case | None:
     return _case(run, run.decks.loc[deck_id]) if deck_id else None
 
 
-def _picture(run: _Run, case: Case, row: pd.Series, *, layer: str, seed: int) -> dict[str, object]:
+def _picture(run: OpenRun, case: Case, row: pd.Series, *, layer: str, seed: int) -> dict[str, object]:
     """Return what the page shows of one photograph."""
     deck_id = choose_decks(row.to_frame().T, run.decks, seed=seed).iloc[0]
     scale = _SIDE_PX / max(row["height"], row["width"])

@@ -16,6 +16,7 @@ from fisheries.data import synthetic
 from fisheries.data.cropping import check_rule, read_rule
 from fisheries.data.feature_store import FeatureStore
 from fisheries.data.imported import is_imported, read_imported
+from fisheries.data.labels import attach_labels
 from fisheries.data.pseudo_rows import PSEUDO_CSV, read_pseudo
 from fisheries.data.splits import usable_images
 from fisheries.data.tables import attach_boats, load_or_scan, tables_dir_of
@@ -66,6 +67,7 @@ def load_material(config: DictConfig, *, console: Console) -> Material:
     if is_imported(root):
         manifest, features = read_imported(root)
         manifest = manifest if data.boats is None else attach_boats(manifest, Path(data.boats))
+        manifest = manifest if data.labels is None else attach_labels(manifest, Path(data.labels))
         boxes = pd.DataFrame(columns=list(BOXES)).rename_axis(KEY)
     else:
         manifest, boxes = load_or_scan(
@@ -75,6 +77,7 @@ def load_material(config: DictConfig, *, console: Console) -> Material:
             no_fish=data.no_fish or "",
             tables_dir=tables_dir_of(root, Path(config.tables_dir)),
             progress=console.is_terminal,
+            labels=None if data.labels is None else Path(data.labels),
         )
     found = sorted(set(usable_images(manifest)["label"]))
     classes = list(data.classes) if data.classes is not None else found
@@ -121,7 +124,13 @@ def settle(config: DictConfig, material: Material) -> None:
     config.data.root, config.data.classes = str(material.root.resolve()), material.classes
     if material.features is not None:
         config.model.options = {"width": material.features.shape[0]}
-    paths = [(config.data, "boats"), (config.data, "solution"), (config.model, "weights"), (config.split, "file")]
+    paths = [
+        (config.data, "boats"),
+        (config.data, "labels"),
+        (config.data, "solution"),
+        (config.model, "weights"),
+        (config.split, "file"),
+    ]
     paths.append((config, "pseudo"))
     for node, key in paths:
         if node[key] is not None:

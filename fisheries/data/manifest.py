@@ -14,11 +14,10 @@ from pathlib import Path
 
 import pandas as pd
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 
 from fisheries import schema
 from fisheries.data import images
+from fisheries.progress import IMAGES, track
 from fisheries.schema import OK, TRAIN, InputError, nearest
 
 STATUSES: Mapping[str, str] = {
@@ -32,6 +31,7 @@ NOTES: Mapping[str, str] = {
     **images.NOTES,
     "same_as_train": "same content as a training image",
     "same_as_test": "same content as a test image, or as another one",
+    "relabeled": "has another label than its folder's, by labels.csv",
 }
 
 _BARE = ("test", "test_stg1")  # test folders whose ids Kaggle wants without the folder
@@ -86,7 +86,7 @@ def scan(data_dir: Path, *, previous: pd.DataFrame | None, workers: int, progres
     empty = _empty_classes(root, files)
     if not files:
         raise InputError(f"{data_dir}: no files in train/<class>/ or test*/; {_EXPECTED}")
-    table = _relate(_read_files(files, previous=previous, workers=workers, progress=progress))
+    table = relate(_read_files(files, previous=previous, workers=workers, progress=progress))
     table = table.sort_index(kind="stable").sort_values("subset", key=_train_first, kind="stable")
     table.attrs.update(empty_classes=empty, skipped=skipped)
     return table
@@ -253,9 +253,8 @@ def _read_files(files: Sequence[_File], *, previous: pd.DataFrame | None, worker
 def _known(previous: pd.DataFrame) -> dict[tuple[str, int, int], dict[str, object]]:
     """Return what an earlier scan knows of each file by itself, by path, size and time of change."""
     rows = previous[~previous["status"].isin(_NOT_READ)]
-    status = rows["status"].where(~rows["status"].isin(_RELATIVE), OK)
-    notes = [" ".join(word for word in words.split() if word not in _RELATIVE) for words in rows["notes"]]
-    content = rows[["sha256", "height", "width"]].assign(status=status, notes=notes).to_dict("records")
+    rows = _without(rows, (*_RELATIVE, "relabeled"))
+    content = rows[["sha256", "height", "width", "status", "notes"]].to_dict("records")
     return dict(zip(zip(rows["path"], rows["size_bytes"], rows["mtime_ns"], strict=True), content, strict=True))
 
 
@@ -270,8 +269,8 @@ def _parallel(
                 done,
                 description="Reading photographs",
                 total=len(files),
-                console=Console(stderr=True),
                 disable=not (progress and files),
+                unit=IMAGES,
             )
         )
     finally:
@@ -341,9 +340,9 @@ def _possible_names(file: _File) -> list[str]:
     return [_text(name) for name in names]
 
 
-def _relate(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with the statuses and notes that come from files of the same content."""
-    table = table.sort_index()
+def relate(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with the statuses and notes that come from files of the same content, found anew."""
+    table = _without(manifest, _RELATIVE).sort_index()
     sound = table[table["status"] == OK]
     train, test = sound[sound["subset"] == TRAIN], sound[sound["subset"] != TRAIN]
     labels = train.groupby("sha256")["label"].transform("nunique")
@@ -360,7 +359,14 @@ def _relate(table: pd.DataFrame) -> pd.DataFrame:
         " ".join(sorted({*words.split(), *(note for note, ids in more.items() if image_id in ids)}))
         for image_id, words in table["notes"].items()
     ]
-    return table.assign(status=status, notes=pd.Series(notes, table.index, dtype="str"))
+    return table.assign(status=status, notes=pd.Series(notes, table.index, dtype="str")).loc[manifest.index]
+
+
+def _without(manifest: pd.DataFrame, words: Sequence[str]) -> pd.DataFrame:
+    """Return the table without some statuses and notes."""
+    status = manifest["status"].where(~manifest["status"].isin(words), OK)
+    notes = [" ".join(note for note in notes.split() if note not in words) for notes in manifest["notes"]]
+    return manifest.assign(status=status, notes=pd.Series(notes, manifest.index, dtype="str"))
 
 
 def _train_first(subset: pd.Series) -> pd.Series:

@@ -16,13 +16,14 @@ from fisheries import schema
 from fisheries.data.annotations import read_annotations
 from fisheries.data.boats import find_boats, read_boats, update_boats
 from fisheries.data.bursts import find_bursts
-from fisheries.data.manifest import NOTES, STATUSES, is_hidden, photographs_dir, scan
+from fisheries.data.labels import attach_labels
+from fisheries.data.manifest import NOTES, STATUSES, is_hidden, photographs_dir, relate, scan
 from fisheries.data.nights import find_nights
 from fisheries.data.thumbnails import load_thumbnails
 from fisheries.schema import OK, TRAIN, InputError
 
 MANIFEST_CSV, BOXES_CSV, BOATS_CSV, THUMBNAILS = "manifest.csv", "boxes.csv", "boats.csv", "thumbnails.npz"
-BURSTS_CSV = "bursts.csv"
+BURSTS_CSV, LABELS_CSV = "bursts.csv", "labels.csv"
 _LOG = logging.getLogger(__name__)
 
 
@@ -34,6 +35,7 @@ def load_or_scan(
     no_fish: str,
     tables_dir: Path,
     progress: bool,
+    labels: Path | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Bring `manifest.csv` and `boxes.csv` in `tables_dir` up to date with a folder of photographs, and return them.
 
@@ -48,16 +50,21 @@ def load_or_scan(
         no_fish: label of the images without fish, or "".
         tables_dir: outside of `data_dir`; what an earlier scan left there saves reading the same files again.
         progress: as in `scan`.
+        labels: as in `attach_labels`; None for the `labels.csv` in `tables_dir`, if there is one.
 
     Raises:
-        InputError: as in `scan`, `attach_boats`, `attach_bursts` and `read_annotations`; `tables_dir` lies in `data_dir` or can't be
-            written.
+        InputError: as in `scan`, `attach_boats`, `attach_bursts`, `attach_labels` and `read_annotations`; `tables_dir` lies in
+            `data_dir` or can't be written.
     """
     root = photographs_dir(data_dir)
     _make_tables_dir(tables_dir, root)
     previous = _previous(tables_dir / MANIFEST_CSV)
     manifest = scan(data_dir, previous=previous, workers=max(4, os.cpu_count() or 1), progress=progress)
     attrs = manifest.attrs
+    if labels is None and (tables_dir / LABELS_CSV).is_file():
+        labels = tables_dir / LABELS_CSV
+    if labels is not None:
+        manifest = relate(attach_labels(manifest, labels))
     manifest = _with_moments(manifest, previous, tables_dir / THUMBNAILS, progress=progress)
     if (root / BURSTS_CSV).is_file():
         manifest = attach_bursts(manifest, root / BURSTS_CSV)

@@ -1,0 +1,1 @@
+"""A local page to look through photographs, and to correct boats and labels."""
