@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 FIND_PYTHON = for python in $(PYTHON) python3.12 python3.11 python3.13 python3 python; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done
 
-.PHONY: help demo test lint types pins clean
+.PHONY: help demo test lint types notebooks pins docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -15,12 +15,16 @@ demo: $(VENV)/ready  ## the main job on the embedded boats: boats, training, an 
 test: $(VENV)/ready lint types  ## lint, types and every test
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-lint: $(VENV)/ready
+lint: $(VENV)/ready  ## ruff: mistakes and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/ready
+types: $(VENV)/ready  ## mypy, strict
 	$(BIN)/mypy
+
+notebooks: $(VENV)/ready  ## run the notebooks from top to bottom, in place; what they train stays in runs/notebooks
+	$(BIN)/python notebooks/execute.py
+	$(BIN)/python notebooks/check.py
 
 # uv installs in seconds what takes pip minutes; where it can't reach its index, pip may know another one.
 # Without bytecode every process that may not write it compiles torch anew, for ten seconds.
@@ -34,6 +38,10 @@ $(VENV)/ready: requirements.txt pyproject.toml
 		|| { echo "uv could not install; trying pip"; $(BIN)/python -m pip install -r requirements.txt; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+docs: $(VENV)/ready  ## these pages as HTML into build/docs/; a broken link fails
+	$(BIN)/properdocs build --quiet
+	@echo "Wrote build/docs/index.html"
 
 pins: $(VENV)/ready  ## rewrite requirements.txt from pyproject.toml, to the newest versions that fit
 	{ head -n 1 requirements.txt; $(BIN)/uv pip compile pyproject.toml --extra dev --universal --upgrade --no-annotate \

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from fisheries.commands import kaggle, ladder, runs, steps, submissions, tables
+from fisheries.commands import kaggle, ladder, runs, steps, submissions, tables, view
 from fisheries.errors import one_line
 
 app = typer.Typer(
@@ -20,8 +20,19 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run a command of `fisheries`."""
-    one_line(app)
+    """Run a command of `fisheries`; a wrong word on its line is a line, and exit code 2."""
+    one_line(_run)
+
+
+def _run() -> None:
+    try:
+        sys.exit(app(standalone_mode=False, prog_name="fisheries"))  # or Typer would draw a box around what is wrong
+    except typer.TyperException as error:
+        if type(error).__name__ != "NoArgsIsHelpError":  # which has printed the help
+            command = getattr(error, "ctx", None)
+            where = "fisheries" if command is None else command.command_path
+            print(f"fisheries: {error.format_message().rstrip('.')} (see {where} --help)", file=sys.stderr)
+        sys.exit(2)
 
 
 @app.command(
@@ -45,3 +56,4 @@ app.add_typer(steps.commands)
 app.add_typer(ladder.commands)
 app.add_typer(submissions.commands)
 app.add_typer(kaggle.commands)
+app.add_typer(view.commands)
