@@ -12,13 +12,12 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 
 from fisheries.data.cropping import CROPS_JSON, REGION, CropRule, crop_table, cut, fish_boxes
 from fisheries.data.images import read_image
 from fisheries.data.manifest import list_images
 from fisheries.data.tables import BOATS_CSV, BURSTS_CSV
+from fisheries.progress import IMAGES, track
 from fisheries.schema import KEY, OK, TRAIN, InputError, read_table, write_atomic, write_table
 
 CROPS_CSV = "crops.csv"
@@ -163,7 +162,7 @@ def _cut_frames(rows: pd.DataFrame, images: pd.DataFrame, out: Path, *, progress
     try:
         done = pool.map(lambda group: _cut_frame(group, images.loc[group["frame"].iloc[0]], out), groups)
         show = progress and len(groups) > 0
-        for _ in track(done, "Cutting crops", total=len(groups), console=Console(stderr=True), disable=not show):
+        for _ in track(done, "Cutting crops", total=len(groups), disable=not show, unit=IMAGES):
             pass
     finally:
         pool.shutdown(cancel_futures=True)  # or Ctrl-C waits for all frames

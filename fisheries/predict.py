@@ -9,7 +9,6 @@ from pathlib import Path
 import pandas as pd
 import torch
 from rich.console import Console
-from rich.progress import track
 from torch.utils.data import DataLoader
 
 from fisheries import nets
@@ -34,6 +33,7 @@ from fisheries.inference.scoring import class_frequencies
 from fisheries.inference.stages import chain_stages, check_stages, merge_crops, sees_fish
 from fisheries.inference.tta import VIEWS, check_views
 from fisheries.nets import TrainedFold, TrainedRun
+from fisheries.progress import IMAGES, track
 from fisheries.schema import (
     BOXES,
     FOLDS,
@@ -189,7 +189,8 @@ def run_features(run_dir: Path, *, batch_size: int = 32, workers: int = 2, conso
     trained = nets.load_run(run_dir, console=console)
     images = usable_images(read_table(run_dir / "manifest.csv", MANIFEST))
     loader = _loader(images, trained, trained.folds[0], batch_size=batch_size, workers=workers)
-    shown = track(loader, description="Extracting features", console=console, disable=not console.is_terminal)
+    quiet = not console.is_terminal
+    shown = track(loader, "Extracting features", console=console, disable=quiet, unit=IMAGES, per_step=batch_size)
     return extract_features(trained.folds[0].net, shown, device=choose_device("auto"))
 
 
@@ -254,7 +255,8 @@ def _predict_mean(trained: TrainedRun, rows: pd.DataFrame, batches: _Batches) ->
 def _predict_fold(trained: TrainedRun, fold: TrainedFold, rows: pd.DataFrame, batches: _Batches) -> Predictions:
     console, tta = batches.console, batches.tta or trained.config.tta
     loader = _loader(rows, trained, fold, batch_size=batches.size, workers=batches.workers)
-    shown = track(loader, description=f"  fold {fold.number}", console=console, disable=not console.is_terminal)
+    quiet, size = not console.is_terminal, batches.size
+    shown = track(loader, f"  fold {fold.number}", console=console, disable=quiet, unit=IMAGES, per_step=size)
     return predict(fold.net, shown, classes=trained.classes, device=batches.device, tta=tta)
 
 

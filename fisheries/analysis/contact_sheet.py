@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.progress import track
 
 from fisheries.analysis.page import photo_uri, render_page
 from fisheries.data.images import read_small
+from fisheries.progress import track
 from fisheries.schema import TRAIN
 
 DOUBTFUL = 0.4  # confidence below which a photograph is framed
@@ -39,7 +38,7 @@ def contact_sheet(
     images = table.join(manifest[["path", "subset", "label", "height", "width", "is_night"]])
     images["size"] = images["width"].astype(str) + "x" + images["height"].astype(str)
     boats = [images[images["boat"] == name] for name in _ordered(images)]
-    shown = track(boats, "Drawing boats", console=Console(stderr=True), disable=not progress)
+    shown = track(boats, "Drawing boats", disable=not progress)
     rows = [_row(boat, per_boat=per_boat) for boat in shown]
     test = images[images["subset"] != TRAIN]
     return render_page(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pandas as pd
-from rich.console import Console, Group
-from rich.progress import track
+from rich.console import Group
 from rich.table import Column, Table
 from rich.text import Text
 
 from fisheries.data.fold_groups import CLAIMS, connect, count_classes
 from fisheries.data.splits import HOLDOUT, MOST, make_folds, seen_ids
+from fisheries.progress import track
 from fisheries.schema import InputError
 
 
@@ -52,7 +52,7 @@ def plan_folds(
     groups = pd.Series(connect(divided, CLAIMS[split]), divided.index)
     numbers = range(2, min(most, groups.nunique()) + 1)
     parts = []
-    for folds in track(numbers, "Searching folds", console=Console(stderr=True), disable=not progress):
+    for folds in track(numbers, "Searching folds", disable=not progress):
         table = make_folds(manifest, split=split, folds=folds, seed=seed, holdout=held_out, seen_share=0)
         parts.append(_describe(table.loc[divided.index, "fold"], groups, divided["label"]).assign(folds=folds))
     plan = pd.concat(parts, ignore_index=True)[["folds", *parts[0].columns.drop("folds")]]

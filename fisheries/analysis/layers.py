@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import track
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from fisheries.analysis.heat import as_grid
+from fisheries.progress import track
 from fisheries.schema import InputError, nearest
 
 _SHIFT_PX = 4

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
 from fisheries.analysis.independence import mutual_information, permutation_test
 from fisheries.analysis.leakage_words import verdict
@@ -20,6 +18,7 @@ from fisheries.data.photo_cues import BOX_CUES, FILE_CUES, PICTURE_CUES
 from fisheries.data.splits import make_folds, usable_images
 from fisheries.inference.evaluation import boats_of, interval
 from fisheries.inference.scoring import accuracy, per_image_loss
+from fisheries.progress import track
 from fisheries.schema import InputError
 
 # What folds keep apart -> what a score under them says, the columns' first word.
@@ -78,7 +77,7 @@ def leakage(
         raise InputError(f"no cue can be measured: {'; '.join(f'{name}: {why}' for name, why in left_out.items())}")
     rows = {
         name: _row(name, cues[name], images, used, permutations=permutations, seed=seed)
-        for name in track(measured, "Measuring the leak", console=Console(stderr=True), disable=not progress)
+        for name in track(measured, "Measuring the leak", disable=not progress)
     }
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("cue")
     table["verdict"] = [verdict(name, rows[name]) for name in measured]

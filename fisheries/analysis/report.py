@@ -14,8 +14,6 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
-from rich.console import Console
-from rich.progress import track
 
 from fisheries.analysis.page import figure_uri, photo_uri, render_page
 from fisheries.analysis.plots import plot_curves, plot_reliability
@@ -24,6 +22,7 @@ from fisheries.data.images import read_small
 from fisheries.data.tables import read_manifest
 from fisheries.inference.evaluation import boats_of
 from fisheries.inference.scoring import ALL, per_image_loss
+from fisheries.progress import IMAGES, track
 from fisheries.schema import BOXES, FOLDS, USABLE, InputError, read_predictions, read_table, write_atomic
 
 REPORT = "report.html"
@@ -234,8 +233,8 @@ def _mistakes(run: _Run, first: str, *, progress: bool) -> list[dict[str, Any]]:
     rows = track(
         facts.reset_index().to_dict("records"),
         description="Reading photographs",
-        console=Console(stderr=True),
         disable=not progress,
+        unit=IMAGES,
     )
     return [{**row, "picture": _picture(run, row["image_id"])} for row in rows]
 

@@ -11,12 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
 from fisheries.boxes import xywh_px_to_xyxy
 from fisheries.data.synthetic_deck import draw_boat
 from fisheries.data.synthetic_scene import draw_frame
+from fisheries.progress import track
 from fisheries.schema import InputError, largest_boxes, nearest
 
 _TILE_HEIGHT_PX = 128
@@ -99,7 +98,7 @@ def transform_sheet(
     figure = _canvas(shape)
     axes = figure.axes[0]
     sheet = np.full((*shape, 3), 255, np.uint8)
-    shown = track(list(enumerate(titled)), "Drawing views", console=Console(stderr=True), disable=not progress)
+    shown = track(list(enumerate(titled)), "Drawing views", disable=not progress)
     for row, (title, values) in shown:
         transform = train_transform(image_hw=(height, width), **values)
         top = row * (height + _GAP_PX)

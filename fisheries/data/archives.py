@@ -12,8 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from rich.progress import track
-
+from fisheries.progress import track
 from fisheries.schema import InputError
 
 MOST_BYTES = 100 * 2**30  # of all files in an archive; the competition's are a twentieth of that

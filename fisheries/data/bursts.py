@@ -15,11 +15,10 @@ import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from fisheries.progress import track
 from fisheries.schema import OK
 
 # Frames are compared in tones: square roots of brightness, in percent of the square root of the picture's mean.
@@ -200,4 +199,4 @@ def _merge(votes: dict[int, Counter[int]], *, kept: int, gone: int) -> None:
 
 
 def _track(steps: Sequence[_T], description: str, *, progress: bool) -> Iterable[_T]:
-    return track(steps, description, console=Console(stderr=True), disable=not (progress and len(steps)))
+    return track(steps, description, disable=not (progress and len(steps)))

@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import Progress, track
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.sparse import csr_matrix
 from scipy.spatial.distance import squareform
+
+from fisheries.progress import IMAGES, progress_bar, track
 
 Pixels = NDArray[np.uint8]
 Maps = NDArray[np.float32]  # (N, F), one row of edges an image, of a length up to 1
@@ -65,7 +65,7 @@ def edge_maps(
     sizes, size = np.unique(manifest.loc[ids, ["height", "width"]].to_numpy(), axis=0, return_inverse=True)
     for number in range(len(sizes)):
         pixels[size == number] = _without_bars(pixels[size == number])
-    shown = track(pixels, "Tracing edges", console=Console(stderr=True), disable=not progress)
+    shown = track(pixels, "Tracing edges", disable=not progress, unit=IMAGES)
     return np.array([_edge_map(picture) for picture in shown]), size.astype(np.int64)
 
 
@@ -137,8 +137,8 @@ def find_cameras(
     """
     label = np.full(len(maps), -1, np.int64)
     same = strictness * _SAME
-    with Progress(console=Console(stderr=True), disable=not progress) as bar:
-        task = bar.add_task("Finding boats", total=len(maps))
+    with progress_bar(disable=not progress) as bar:
+        task = bar.add_task("Finding boats", total=len(maps), unit=IMAGES)
         while (free := np.flatnonzero(label < 0)).size:
             sample = np.sort(rng.choice(free, min(len(free), _SAMPLE), replace=False))
             label[sample] = label.max() + 1 + _first_groups(maps[sample], likeness=strictness * _TIGHT)

@@ -14,10 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, JpegImagePlugin
-from rich.console import Console
-from rich.progress import track
 
 from fisheries.data.images import read_bytes, read_small
+from fisheries.progress import IMAGES, track
 from fisheries.schema import KEY, USABLE, InputError, largest_boxes
 
 FILE_CUES = ("file size", "JPEG coding", "EXIF")
@@ -108,8 +107,8 @@ def photograph_cues(
             read,
             "Reading photographs",
             total=len(paths),
-            console=Console(stderr=True),
             disable=not (progress and len(paths)),
+            unit=IMAGES,
         )
         found = dict(zip(paths.index, shown, strict=True))
     finally:

@@ -130,10 +130,10 @@ def _map(chunks: list[Chunk], *, workers: int, stack: ExitStack) -> Iterator[dic
 
 
 def _bar(total: int, stack: ExitStack) -> Callable[[int], None]:
-    from rich.progress import Progress
+    from fisheries.progress import IMAGES, progress_bar
 
-    bar = stack.enter_context(Progress())
-    task = bar.add_task("drawing", total=total)
+    bar = stack.enter_context(progress_bar())
+    task = bar.add_task("Drawing", total=total, unit=IMAGES)
     return lambda count: bar.advance(task, count)
 
 

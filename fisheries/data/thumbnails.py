@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
 from fisheries.data.images import read_small
+from fisheries.progress import IMAGES, track
 from fisheries.schema import OK, InputError, write_atomic
 
 THUMBNAIL_HW = (54, 96)  # height and width in pixels, whatever the photograph's shape
@@ -54,8 +53,8 @@ def load_thumbnails(
             small,
             "Reading thumbnails",
             total=len(fresh),
-            console=Console(stderr=True),
             disable=not (progress and fresh),
+            unit=IMAGES,
         )
         for row, picture in zip(fresh, shown, strict=True):
             pixels[row] = picture

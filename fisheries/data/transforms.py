@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any, NamedTuple
 
 import cv2
@@ -42,7 +43,9 @@ class Transform:
             filter_invalid_bboxes=True,
             min_visibility=MIN_VISIBLE,
         )
-        self.compose = A.Compose(steps, bbox_params=boxes)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Got processor for bboxes, but no transform")  # as of transform=none
+            self.compose = A.Compose(steps, bbox_params=boxes)
 
     def __call__(self, image: NDArray[np.uint8], box_xyxy: NDArray[np.float64] | None, seed: int) -> View:
         """Return the view of `image` (H, W, 3) and its box (4,) in [0, 1], or None, that `seed` stands for."""

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import pandas as pd
-from rich.console import Console
-from rich.progress import Progress
 
 from fisheries.inference.calibration_fit import (
     Fit,
@@ -25,6 +23,7 @@ from fisheries.inference.crossfit import boat_parts, cross_fit
 from fisheries.inference.evaluation import standard_error
 from fisheries.inference.outputs import Outputs
 from fisheries.inference.scoring import per_image_loss
+from fisheries.progress import progress_bar
 from fisheries.schema import InputError
 
 NONE = "none"
@@ -78,7 +77,7 @@ def calibrate(outputs: Outputs, *, methods: Mapping[str, Fit] = METHODS, progres
         progress: whether to show a bar.
     """
     oof, labels, boats = outputs.oof, outputs.labels, outputs.boats
-    with Progress(console=Console(stderr=True), disable=not progress) as bar:
+    with progress_bar(disable=not progress) as bar:
         task = bar.add_task("Calibrating", total=boat_parts(boats).nunique() + 1)
 
         def fit_choice(predictions: pd.DataFrame, labels: pd.Series, boats: pd.Series) -> Change:

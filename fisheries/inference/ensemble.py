@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
-from rich.console import Console
-from rich.progress import Progress
 
 from fisheries.inference.blending import FITTED, METHODS, SINGLE, combine, fit_weights, stack
 from fisheries.inference.crossfit import PARTS, boat_parts, cross_fit
 from fisheries.inference.evaluation import interval, standard_error
 from fisheries.inference.outputs import Outputs
 from fisheries.inference.scoring import log_loss, per_image_loss
+from fisheries.progress import progress_bar
 from fisheries.schema import InputError, nearest, table_hash
 
 CHOICE_PARTS = 5  # of boats, to choose a method
@@ -166,7 +165,7 @@ def _handed_on(
         return _cross_fitted(stacked, labels, boats, method, parts=PARTS)
     if boats.nunique() < 2:
         return _choose_and_fit(stacked, labels, boats)(stacked)
-    with Progress(console=Console(stderr=True), disable=not progress) as bar:
+    with progress_bar(disable=not progress) as bar:
         task = bar.add_task("Choosing a method", total=boat_parts(boats).nunique())
 
         def fit(stacked: pd.DataFrame, labels: pd.Series, boats: pd.Series) -> Change:
