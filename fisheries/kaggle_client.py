@@ -30,9 +30,7 @@ def connect() -> Any:
         try:
             from kaggle.api.kaggle_api_extended import KaggleApi
         except ImportError as error:
-            raise InputError(
-                f"Kaggle's client is not installed ({error}): `pip install 'fisheries[kaggle]'`, in a checkout `pip install -e '.[kaggle]'`"
-            ) from error
+            raise InputError(f"Kaggle's client is not installed ({error}): pip install -e '.[kaggle]'") from error
         client = KaggleApi()
         try:
             client.authenticate()

@@ -67,7 +67,7 @@ def load_optuna() -> ModuleType:
     try:
         import optuna
     except ImportError as error:
-        raise InputError("hparams_search needs Optuna: pip install 'fisheries[sweeps]'") from error
+        raise InputError("hparams_search needs Optuna: pip install -e '.[sweeps]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     return optuna

@@ -27,7 +27,7 @@ from fisheries.training.devices import choose_devices
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = ["data", "experiment", "finetune", "logger", "model", "optimizer", "scale", "schedule", "split", "trainer"]
-GROUPS += ["transform"]
+GROUPS += ["transform", "hparams_search"]
 CHOICES = [(group, file.stem) for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
 MODELS = sorted({file.stem for file in (CONF / "model").glob("*.yaml")} - {"imported"})  # sees no pictures
 SIZES = SizeStatistics(mean_hw=(180.0, 320.0), std_hw=(2.0, 3.0), known_hw=((180, 320), (182, 323)))
@@ -41,7 +41,7 @@ def composed(*overrides: str):
 
 
 def test_every_group_has_at_least_two_members():
-    folders = {folder.name for folder in CONF.iterdir() if folder.is_dir()} - {"hydra", "local"}
+    folders = {folder.name for folder in CONF.iterdir() if folder.is_dir()} - {"hydra", "local", "sweep"}
     assert folders == set(GROUPS)
     assert all(sum(group == of for of, _ in CHOICES) >= 2 for group in GROUPS)
 

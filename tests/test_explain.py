@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +14,8 @@ from typer.testing import CliRunner
 from fisheries.cli import app
 from fisheries.data.splits import seen_ids, val_ids
 from fisheries.schema import BOXES, FOLDS, MANIFEST, USABLE, InputError, read_table
-from tests.conftest import ROOT
+from tests.conftest import on_small_pictures
+from tests.processes import TRAIN, call
 
 LAYER = "backbone.network.stages.0"
 
@@ -32,12 +31,9 @@ def explain(*arguments: object) -> str:
 def run_dir(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of a fully convolutional network, explained."""
     folder = tmp_path_factory.mktemp("explained")
-    overrides = ["data=folder", f"data.root={world}", "data.image_hw=[32,64]", "data.workers=0", "split.folds=2"]
-    overrides += ["split.seen_share=0.2", "trainer.max_epochs=1", "model.options={widths:[4,8],depths:[1,1]}"]
-    overrides += ["model.head=fcn", "model.head_options={pools:null,width:8}", "hydra.run.dir=run"]
-    command = [sys.executable, str(ROOT / "train.py"), *overrides]
-    answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
-    assert answer.returncode == 0, answer.stdout + answer.stderr
+    overrides = ["data.image_hw=[32,64]", "split.seen_share=0.2", "model.head=fcn", "hydra.run.dir=run"]
+    overrides += ["model.head_options={pools:null,width:8}"]
+    call(TRAIN, *on_small_pictures(world, *overrides), cwd=folder)
     explain(folder / "run", "--most", 6)
     return folder / "run"
 

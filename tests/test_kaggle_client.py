@@ -107,9 +107,7 @@ def stage1(tmp_path: Path) -> Path:
 
 def test_without_the_client_the_remedy_is_how_to_install_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "kaggle", None)
-    with pytest.raises(
-        InputError, match=r"Kaggle's client is not installed \(.*\): `pip install 'fisheries\[kaggle\]'`"
-    ):
+    with pytest.raises(InputError, match=r"Kaggle's client is not installed \(.*\): pip install -e '\.\[kaggle\]'"):
         connect()
 
 

@@ -16,6 +16,7 @@ from fisheries.models.fishnet import FishNet
 from fisheries.training.losses import FishLoss
 from fisheries.training.module import FishModule
 from fisheries.training.schedules import create_schedule
+from tests.conftest import run_dir
 
 SIZES = pd.DataFrame({"height": [180, 243, 180, 187], "width": [320, 320, 323, 311]})
 
@@ -98,9 +99,7 @@ def test_boxes_are_scored_by_overlap():
     assert scores.loc["a", "box_iou"] == pytest.approx(0.5)
 
 
-def test_every_fold_keeps_its_own_weights(train_py, tmp_path):
+def test_every_fold_keeps_its_own_weights(finished):
     """There, two networks were saved to one file."""
-    train_py("fold=all")
-    (run,) = (tmp_path / "runs").iterdir()
-    first, second = ((run / f"fold-{fold}" / "best.ckpt").read_bytes() for fold in (0, 1))
+    first, second = ((run_dir(finished[0]) / f"fold-{fold}" / "best.ckpt").read_bytes() for fold in (0, 1))
     assert first != second

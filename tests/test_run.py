@@ -2,12 +2,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,33 +11,8 @@ import torch
 import yaml
 
 from fisheries.schema import FOLDS, MANIFEST, read_folds_hash, read_predictions, read_table
-from tests.conftest import ROOT
-
-
-def run_dir(folder: Path) -> Path:
-    (found,) = (folder / "runs").iterdir()
-    return found
-
-
-def fisheries(*arguments: object, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).with_name("fisheries")), *map(str, arguments)]
-    answer = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=240)
-    assert not check or answer.returncode == 0, answer.stdout + answer.stderr
-    return answer
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, world: Path) -> tuple[Path, str]:
-    """A run over all folds with both heads and the size as input: its folder's parent, and what it printed."""
-    folder = tmp_path_factory.mktemp("finished")
-    overrides = ["data=folder", f"data.root={world}", "data.image_hw=[32,48]", "data.workers=0", "split.folds=2"]
-    overrides += ["trainer.max_epochs=1", "model.options={widths:[4,8],depths:[1,1]}", "fold=all"]
-    overrides += ["model.predict_box=true", "model.metadata=onehot", "model.head=dense"]
-    answer = subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *overrides], cwd=folder, capture_output=True, text=True, timeout=240
-    )
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    return folder, answer.stdout
+from tests.conftest import run_dir
+from tests.processes import FISHERIES, call
 
 
 def test_a_run_leaves_its_configuration_tables_curves_weights_and_scores(finished):
@@ -158,13 +127,12 @@ def test_the_submission_is_what_the_check_and_the_score_want(finished, world: Pa
     (submission,) = (folder / "submissions").glob("*.csv")
     notes = json.loads(submission.with_suffix(".json").read_text())
     assert notes["rows"] == 30
-    scored = fisheries("score", submission, world / "solution.csv", cwd=tmp_path).stdout
+    scored = call(FISHERIES, "score", submission, world / "solution.csv", cwd=tmp_path).stdout
     assert "stg1" in scored
     assert "stg2" in scored
     sample = world / "sample_submission_stg1.csv"
-    printed = fisheries(
-        "submit", run_dir(folder) / "test.csv", "--sample", sample, "--out", tmp_path / "s.csv", cwd=tmp_path
-    ).stdout
+    arguments = ["submit", run_dir(folder) / "test.csv", "--sample", sample, "--out", tmp_path / "s.csv"]
+    printed = call(FISHERIES, *arguments, cwd=tmp_path).stdout
     assert "s.csv (12 rows)" in printed
     assert "18 predictions of the other stage are left out" in printed
     assert "names, columns, values and sums are as the competition wants them" in printed
@@ -172,17 +140,8 @@ def test_the_submission_is_what_the_check_and_the_score_want(finished, world: Pa
 
 def test_predicting_again_from_the_folder_gives_the_same_predictions_and_boxes(finished, world: Path, tmp_path: Path):
     run = run_dir(finished[0])
-    fisheries(
-        "predict",
-        run,
-        world / "test_stg1",
-        world / "test_stg2",
-        "--out",
-        tmp_path / "again.csv",
-        "--workers",
-        0,
-        cwd=tmp_path,
-    )
+    arguments = [run, world / "test_stg1", world / "test_stg2", "--out", tmp_path / "again.csv", "--workers", 0]
+    call(FISHERIES, "predict", *arguments, cwd=tmp_path, fresh=True)
     again, first = read_predictions(tmp_path / "again.csv"), read_predictions(run / "test.csv")
     np.testing.assert_allclose(again.loc[first.index], first, rtol=1e-5, atol=1e-7)
     boxes = pd.read_csv(tmp_path / "again_boxes.csv", index_col="image_id")
@@ -196,7 +155,7 @@ def test_a_photograph_that_cannot_be_read_gets_the_prior_and_is_named(finished, 
     good = next((world / "test_stg1").iterdir())
     (photos / "good.jpg").write_bytes(good.read_bytes())
     (photos / "cut.jpg").write_bytes(good.read_bytes()[:2000])
-    printed = fisheries("predict", run, photos, "--workers", 0, cwd=tmp_path).stdout
+    printed = call(FISHERIES, "predict", run, photos, "--workers", 0, cwd=tmp_path).stdout
     assert "1 files can't be read and get the prior" in printed
     assert "cut.jpg: truncated" in printed
     table = read_predictions(tmp_path / "predictions.csv")
@@ -207,150 +166,13 @@ def test_a_photograph_that_cannot_be_read_gets_the_prior_and_is_named(finished, 
 
 def test_two_runs_with_one_seed_are_identical_and_another_seed_is_not(train_py, tmp_path: Path):
     train_py("data.workers=0")
-    train_py("data.workers=1")
+    train_py("data.workers=1", fresh=True)  # and so with hashes of its own
     train_py("seed=1")
     one, two, other = (
         run / "oof.csv" for run in sorted((tmp_path / "runs").iterdir(), key=lambda run: run.stat().st_ctime)
     )
     assert one.read_bytes() == two.read_bytes()
     assert one.read_bytes() != other.read_bytes()
-
-
-def wait_for_line(process: subprocess.Popen, text: str, *, seconds: float = 120) -> str:
-    end = time.monotonic() + seconds
-    seen = ""
-    while time.monotonic() < end:
-        line = process.stdout.readline()
-        seen += line
-        if text in line or not line:
-            break
-    assert text in seen, seen
-    return seen
-
-
-OPTIONS = [
-    "data=folder",
-    "data.image_hw=[32,48]",
-    "data.workers=0",
-    "split.folds=2",
-    "trainer.max_epochs=4",
-    "optimizer.lr=1e-3",
-]
-OPTIONS += ["model.options={widths:[4,8],depths:[1,1]}", "model.dropout=0.5"]
-WAYS = {
-    "at once": [],
-    "in phases": ["finetune=phased", "finetune.batch_norm=train", "ema=0.5", "mix.mixup=0.4", "data.workers=2"],
-}
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Train without a stop, once for the same options, and return the run's folder."""
-
-    @cache
-    def trained(*options: str) -> Path:
-        folder = tmp_path_factory.mktemp("uninterrupted")
-        command = [sys.executable, str(ROOT / "train.py"), *options]
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=240)
-        return run_dir(folder)
-
-    return trained
-
-
-@pytest.mark.parametrize(
-    ("stop", "way"), [(signal.SIGINT, "at once"), (signal.SIGTERM, "at once"), (signal.SIGKILL, "in phases")]
-)
-def test_an_interrupted_run_goes_on_and_ends_as_the_uninterrupted_one(
-    stop: signal.Signals, way: str, uninterrupted: Callable[..., Path], tmp_path: Path, world: Path
-):
-    own = [option for option in OPTIONS if not any(option.split("=")[0] == o.split("=")[0] for o in WAYS[way])]
-    options = [*own, *WAYS[way], f"data.root={world}"]
-    whole = uninterrupted(*options)
-    train = [sys.executable, str(ROOT / "train.py")]
-    command = [*train, *options]
-    process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        # a shell makes what runs in its background deaf to Ctrl-C, and its children with it
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    wait_for_line(process, "epoch 2/4")
-    process.send_signal(stop)
-    printed = process.communicate(timeout=60)[0]
-    run = run_dir(tmp_path)
-    if stop == signal.SIGKILL:
-        assert process.returncode == -signal.SIGKILL
-    else:
-        assert process.returncode == 128 + stop, printed
-        assert f"Interrupted. Go on with: python train.py resume={run}" in printed
-    assert (run / "fold-0" / "last.ckpt").is_file()
-    assert not (run / "oof.csv").exists()
-    resumed = subprocess.run([*train, f"resume={run}"], cwd=tmp_path, capture_output=True, text=True, timeout=240)
-    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    assert "epoch 1/4" not in resumed.stdout
-    assert "epoch 4/4" in resumed.stdout
-    assert (run / "oof.csv").read_bytes() == (whole / "oof.csv").read_bytes()
-    first, second = (pd.read_csv(folder / "fold-0" / "epochs.csv").drop(columns="seconds") for folder in (whole, run))
-    assert list(second["epoch"]) == [0, 1, 2, 3]
-    pd.testing.assert_frame_equal(first, second, check_exact=True)
-    if way == "in phases":
-        assert list(second["phase"]) == [1, 2, 3, 3]
-        assert "epoch 4/4  phase 3/3" in resumed.stdout
-    assert list((tmp_path / "runs").iterdir()) == [run]
-
-
-def test_the_last_state_knows_which_epoch_was_best_so_far(train_py, tmp_path: Path):
-    train_py("trainer.max_epochs=3")
-    fold = run_dir(tmp_path) / "fold-0"
-    epochs = pd.read_csv(fold / "epochs.csv")
-    states = torch.load(fold / "last.ckpt", weights_only=True)["callbacks"]
-    (score,) = [float(state["best_model_score"]) for name, state in states.items() if "val/log_loss" in name]
-    assert score == pytest.approx(epochs["val/log_loss"].min(), rel=1e-5)
-
-
-def test_a_run_that_was_moved_keeps_its_best_weights(train_py, tmp_path: Path):
-    train_py("trainer.max_epochs=2")
-    moved = run_dir(tmp_path).rename(tmp_path / "moved")
-    (moved / "fold-0" / "oof.csv").unlink()
-    best = (moved / "fold-0" / "best.ckpt").read_bytes()
-    checkpoint = torch.load(moved / "fold-0" / "last.ckpt", weights_only=True)
-    for state in checkpoint["callbacks"].values():
-        if "best_model_score" in state:  # so good that no later epoch is better
-            state["best_model_score"] = state["current_score"] = state["kth_value"] = torch.tensor(-1.0)
-            state["best_k_models"] = dict.fromkeys(state["best_k_models"], torch.tensor(-1.0))
-    torch.save(checkpoint, moved / "fold-0" / "last.ckpt")
-    command = [sys.executable, str(ROOT / "train.py"), f"resume={moved}", "trainer.max_epochs=3"]
-    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
-    assert answer.returncode == 0, answer.stderr
-    assert "epoch 3/3" in answer.stdout
-    assert (moved / "fold-0" / "best.ckpt").read_bytes() == best
-    assert yaml.safe_load((moved / "config.yaml").read_text())["trainer"]["max_epochs"] == 3
-
-
-def test_a_resumed_run_refuses_another_configuration(finished, train_py, tmp_path: Path):
-    run = run_dir(finished[0])
-    answer = train_py(f"resume={run}", "model.dropout=0.9", check=False)
-    assert answer.returncode == 1
-    assert "a resumed run keeps its configuration, only trainer.*, logger and data.workers may change" in answer.stderr
-
-
-def test_a_finished_run_is_not_trained_again(finished):
-    folder, _ = finished
-    run = run_dir(folder)
-    before = (run / "fold-0" / "best.ckpt").stat().st_mtime_ns
-    answer = subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), f"resume={run}"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert answer.returncode == 0, answer.stderr
-    assert "Fold 0: already trained" in answer.stdout
-    assert (run / "fold-0" / "best.ckpt").stat().st_mtime_ns == before
 
 
 def test_a_multirun_trains_every_combination_into_a_folder_of_its_own(train_py, tmp_path: Path):
@@ -435,32 +257,6 @@ def test_two_processes_train_together_and_hold_out_each_image_once(train_py, tmp
     assert sorted(oof.index) == sorted(folds.index[folds["fold"] == 0])
 
 
-def test_wandb_offline_writes_into_the_run_and_asks_nothing(train_py, tmp_path: Path):
-    answer = train_py("logger=wandb", "logger.offline=true", env={"WANDB_MODE": "", "HOME": str(tmp_path / "home")})
-    run = run_dir(tmp_path)
-    assert f"wandb sync {Path('runs') / run.name / 'fold-0'}" in answer.stdout.replace(str(tmp_path) + "/", "")
-    assert list(run.glob("fold-0/wandb/offline-run-*/*.wandb"))
-
-
-def test_wandb_with_a_key_and_no_network_goes_on_offline(train_py, tmp_path: Path):
-    env = {
-        "WANDB_MODE": "",
-        "WANDB_API_KEY": "0" * 40,
-        "WANDB_BASE_URL": "http://localhost:9",
-        "HOME": str(tmp_path / "home"),
-    }
-    started_s = time.monotonic()
-    printed = train_py("logger=wandb", env=env).stdout
-    assert "wandb can't be reached" in printed
-    assert "wandb sync" in printed
-    assert time.monotonic() - started_s < 90
-
-
-def test_wandb_without_a_key_goes_offline_by_itself(train_py, tmp_path: Path):
-    env = {"WANDB_MODE": "", "WANDB_API_KEY": "", "HOME": str(tmp_path / "home"), "NETRC": str(tmp_path / "none")}
-    assert "wandb is offline" in train_py("logger=wandb", env=env).stdout
-
-
 def test_holdout_boats_are_scored_by_the_mean_of_all_folds_and_trained_on_by_none(train_py, tmp_path: Path):
     train_py("fold=all", "split.holdout=1", "split.seen_share=0")
     run = run_dir(tmp_path)
@@ -490,12 +286,12 @@ def test_the_folds_of_a_run_can_be_used_by_another(train_py, finished, tmp_path:
 
 def test_the_leak_meter_says_how_well_a_runs_features_tell_the_boat(finished, tmp_path: Path):
     run = run_dir(finished[0])
-    printed = fisheries("leakage", run / "manifest.csv", "--run", run, cwd=tmp_path).stdout
+    printed = call(FISHERIES, "leakage", run / "manifest.csv", "--run", run, cwd=tmp_path).stdout
     assert re.search(r"The run's features tell 8 boats apart in \d+% of the images", " ".join(printed.split()))
 
 
 def test_a_report_can_be_written_anew(finished, tmp_path: Path):
     run = run_dir(finished[0])
     (run / "report.html").unlink()
-    assert "report.html" in fisheries("report", run, cwd=tmp_path).stdout
+    assert "report.html" in call(FISHERIES, "report", run, cwd=tmp_path).stdout
     assert "unseen boats" in (run / "report.html").read_text()

@@ -259,9 +259,7 @@ def test_what_can_not_be_swept_is_one_line(overrides: list[str], message: str, s
 
 def test_without_optuna_a_search_says_what_to_install(sweep, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    assert (
-        sweep("-m", "hparams_search=head") == "fisheries: hparams_search needs Optuna: pip install 'fisheries[sweeps]'"
-    )
+    assert sweep("-m", "hparams_search=head") == "fisheries: hparams_search needs Optuna: pip install -e '.[sweeps]'"
 
 
 def test_a_search_goes_on_after_trials_that_failed_or_were_pruned(sweep, tmp_path: Path, monkeypatch, capsys):

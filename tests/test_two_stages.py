@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,26 +19,20 @@ from fisheries.inference.scoring import class_frequencies
 from fisheries.material import Material, settle
 from fisheries.predict import predict_paths
 from fisheries.schema import BOXES, MANIFEST, InputError, read_folds_hash, read_predictions, read_table
-from tests.conftest import ROOT
+from tests.processes import FISHERIES, TRAIN, call
 
 TINY = ["data=folder", "data.image_hw=[32,48]", "data.workers=0", "split.folds=2", "logger=none"]
 TINY += ["model.options={widths:[4,8],depths:[1,1]}", "model.head=dense", "model.dropout=0"]
 # enough for boxes of an area; without held-out batches the last epoch's weights are kept
 BOX_RUN = ["model.predict_box=true", "loss.box_weight=0.001", "optimizer.lr=0.01", "trainer.max_epochs=6"]
 BOX_RUN += ["trainer.limit_val_batches=0"]
-FISHERIES = str(Path(sys.executable).with_name("fisheries"))
-
-
-def call(*command: object, cwd: Path) -> None:
-    answer = subprocess.run([*map(str, command)], cwd=cwd, capture_output=True, text=True, timeout=240)
-    assert answer.returncode == 0, answer.stdout + answer.stderr
 
 
 @pytest.fixture(scope="module")
 def runs(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run on frames, one on the crops at its boxes, and what both say of the test images together."""
     folder = tmp_path_factory.mktemp("two_stages")
-    train = [sys.executable, ROOT / "train.py", *TINY]
+    train = [TRAIN, *TINY]
     call(*train, *BOX_RUN, f"data.root={world}", "hydra.run.dir=frames", cwd=folder)
     boxes = ["--boxes", "frames/boxes.csv", "--boxes", "frames"]
     call(FISHERIES, "crops", "frames/manifest.csv", *boxes, "--context", "1.3", "--out", "fish", cwd=folder)

@@ -431,7 +431,7 @@ def test_a_port_that_is_taken_is_named(run_dir: Path):
 
 def test_without_its_library_the_extra_is_named(run_dir: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("fisheries.commands.view.find_spec", lambda _: None)
-    with pytest.raises(InputError, match=r"not installed: pip install 'fisheries\[view\]'"):
+    with pytest.raises(InputError, match=r"not installed: pip install -e '\.\[view\]'"):
         view(run_dir, port=0, browser=False)
 
 

@@ -1,4 +1,4 @@
-"""Commands that fetch from Kaggle and send to it, with Kaggle's official client (`pip install 'fisheries[kaggle]'`).
+"""Commands that fetch from Kaggle and send to it, with Kaggle's official client (`pip install -e '.[kaggle]'`).
 
 Everything heavy is imported inside the commands, so that `--help` and completion answer at once.
 """

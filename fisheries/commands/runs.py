@@ -153,7 +153,7 @@ def dashboard(
     from fisheries.schema import InputError
 
     if find_spec("wandb_workspaces") is None:
-        raise InputError("wandb-workspaces is not installed: pip install 'fisheries[dashboard]'")
+        raise InputError("wandb-workspaces is not installed: pip install -e '.[dashboard]'")
     from fisheries.dashboard.workspace import save_workspace
 
     make_console().print(f"Saved {save_workspace(project, entity)}", markup=False, soft_wrap=True)

@@ -33,7 +33,7 @@ def view(
     from fisheries.schema import InputError
 
     if find_spec("nicegui") is None:
-        raise InputError("view needs a library that is not installed: pip install 'fisheries[view]'")
+        raise InputError("view needs a library that is not installed: pip install -e '.[view]'")
     from fisheries.viewer.server import serve
 
     serve(source, port=port, browser=browser, console=make_console())

@@ -24,7 +24,7 @@ def check_loggers(names: Collection[str]) -> None:
         InputError: TensorBoard is not installed; as `check_mode`.
     """
     if "tensorboard" in names and find_spec("tensorboard") is None:
-        raise InputError("logger=tensorboard: it is not installed; pip install 'fisheries[tensorboard]'")
+        raise InputError("logger=tensorboard: it is not installed; pip install -e '.[tensorboard]'")
     if "wandb" in names:
         check_mode()
 

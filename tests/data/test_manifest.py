@@ -1,7 +1,6 @@
 import io
 import json
 import os
-import re
 import struct
 import zlib
 from pathlib import Path
@@ -19,8 +18,8 @@ from fisheries.analysis.summary import summary
 from fisheries.data import images
 from fisheries.data import manifest as manifest_file
 from fisheries.data.images import read_image
-from fisheries.data.manifest import NOTES, STATUSES, scan, scan_paths, size_as_boat
-from fisheries.data.tables import attach_boats, load_or_scan
+from fisheries.data.manifest import NOTES, STATUSES, scan, size_as_boat
+from fisheries.data.tables import load_or_scan
 from fisheries.schema import InputError
 
 
@@ -283,36 +282,6 @@ def test_boxes_refer_to_the_frame_as_exif_turns_it(tmp_path: Path) -> None:
     assert (image > 127).all(axis=2).sum() == pytest.approx(256, abs=20)
 
 
-def test_same_content_under_two_labels_puts_all_of_them_out(tmp_path: Path) -> None:
-    files = {"train/ALB/a": 1, "train/YFT/b": 1, "train/ALB/c": 1, "train/ALB/d": 2}
-    table = scanned(lay_out(tmp_path, files))
-    assert table["status"].to_dict() == {"a": "conflict", "b": "conflict", "c": "conflict", "d": "ok"}
-
-
-def test_of_the_same_content_under_one_label_the_first_id_stays(tmp_path: Path) -> None:
-    table = scanned(lay_out(tmp_path, {"train/ALB/c": 1, "train/ALB/a": 1, "train/ALB/b": 1, "train/ALB/d": 2}))
-    assert table["status"].to_dict() == {"a": "ok", "b": "duplicate", "c": "duplicate", "d": "ok"}
-
-
-def test_first_means_first_by_id_not_by_path(tmp_path: Path) -> None:
-    table = scanned(lay_out(tmp_path, {"train/ALB/a/x.jpg": 1, "train/ALB/a-b/x.jpg": 1}))
-    assert table["status"].to_dict() == {"a-b/x.jpg": "ok", "a/x.jpg": "duplicate"}
-
-
-def test_same_content_in_test_is_noted_and_stays_usable(tmp_path: Path) -> None:
-    files = {"train/ALB/a": 1, "test_stg1/b": 1, "test_stg1/c": 2, "test_stg2/d": 2, "test_stg1/e": 3}
-    table = scanned(lay_out(tmp_path, files))
-    assert set(table["status"]) == {"ok"}
-    same = {"a": "same_as_test", "b": "same_as_train", "c": "same_as_test", "test_stg2/d": "same_as_test", "e": ""}
-    assert table["notes"].to_dict() == same
-
-
-def test_damaged_files_of_the_same_content_keep_their_reason(tmp_path: Path) -> None:
-    table = scanned(lay_out(tmp_path, {"train/ALB/a": b"", "train/YFT/b": b"", "test/c": b""}))
-    assert table["status"].tolist() == ["empty"] * 3
-    assert table["notes"].tolist() == [""] * 3
-
-
 def test_second_scan_reads_no_unchanged_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = KAGGLE | {"train/ALB/cut.jpg": jpeg(7)[:-9], "train/ALB/twin.jpg": 1, "test/x.jpg": 2}
     first = scanned(lay_out(tmp_path, files))
@@ -364,184 +333,3 @@ def test_linked_folders_are_followed_and_circles_end(tmp_path: Path) -> None:
     (tmp_path / "train/YFT").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "train/ALB/x/circle").symlink_to(tmp_path / "train/ALB")
     assert scanned(tmp_path)["label"].to_dict() == {"x/b.jpg": "ALB", "a.jpg": "YFT"}
-
-
-def test_nothing_in_the_photographs_folder_is_touched(tmp_path: Path) -> None:
-    files = KAGGLE | {
-        "annotations/alb_labels.json": rectangles("img_1.jpg"),
-        "boats.csv": b"image_id,boat\nimg_1.jpg,7",
-    }
-    root = lay_out(tmp_path / "data", files)
-    before = snapshot(root)
-    loaded(root, tmp_path / "tables")
-    loaded(root, tmp_path / "tables")
-    assert snapshot(root) == before
-
-
-@pytest.mark.parametrize("inside", ["data", "data/tables", "data/train/ALB", "link/tables", "other/../data/tables"])
-def test_tables_are_not_written_among_the_photographs(tmp_path: Path, inside: str) -> None:
-    root = lay_out(tmp_path / "data", KAGGLE)
-    (tmp_path / "link").symlink_to(root)
-    before = snapshot(root)
-    with pytest.raises(InputError, match="lies in the folder of the photographs, where nothing is written"):
-        loaded(root, tmp_path / inside)
-    assert snapshot(root) == before
-
-
-def test_tables_folder_that_cannot_be_made_is_refused_before_the_scan(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="file/tables: can't be made"):
-        loaded(lay_out(tmp_path / "data", KAGGLE), tmp_path / "file/tables")
-
-
-def test_tables_are_written_and_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = lay_out(tmp_path / "data", KAGGLE | {"alb_labels.json": rectangles("img_1.jpg", "img_2.jpg")})
-    table, boxes = loaded(root, tmp_path / "tables")
-    assert boxes["status"].to_dict() == {"img_1.jpg": "ok", "img_2.jpg": "not_fish"}
-    pd.testing.assert_frame_equal(schema.read_table(tmp_path / "tables/manifest.csv", schema.MANIFEST), table)
-    boxes_file = tmp_path / "tables/boxes.csv"
-    pd.testing.assert_frame_equal(schema.read_table(boxes_file, schema.BOXES, unique=False), boxes)
-    monkeypatch.setattr(images, "inspect_bytes", lambda *_, **__: pytest.fail("decoded"))
-    pd.testing.assert_frame_equal(loaded(root, tmp_path / "tables")[0], table)
-
-
-@pytest.mark.parametrize("fault", ["garbage", "column", "status", "binary"])
-def test_tables_of_another_version_are_made_anew_with_one_line(
-    tmp_path: Path, fault: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    root = lay_out(tmp_path / "data", KAGGLE)
-    table, _ = loaded(root, tmp_path / "tables")
-    old = tmp_path / "tables/manifest.csv"
-    changed = {
-        "garbage": b"{}",
-        "column": table.drop(columns="mtime_ns").to_csv().encode(),
-        "status": table.assign(status="fine").to_csv().encode(),
-        "binary": bytes(range(256)),
-    }
-    old.write_bytes(changed[fault])
-    caplog.clear()
-    again, _ = loaded(root, tmp_path / "tables")
-    pd.testing.assert_frame_equal(again, table)
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "all files are read anew" in caplog.text
-
-
-def test_annotations_are_found_in_their_folder_first_and_given_ones_win(tmp_path: Path) -> None:
-    files = {
-        "annotations/x.json": rectangles("img_1.jpg"),
-        "annotations/._x.json": b"\0",
-        "alb_labels.json": rectangles("img_2.jpg"),
-        "mine.json": rectangles("img_3.jpg"),
-    }
-    root, tables = lay_out(tmp_path / "data", KAGGLE | files), tmp_path / "tables"
-    assert loaded(root, tables)[1]["source"].tolist() == ["x.json"]
-    assert loaded(root, tables, annotations=[root / "mine.json"])[1]["source"].tolist() == ["mine.json"]
-    assert loaded(root, tables, annotations=[])[1].empty
-    (root / "annotations/x.json").unlink()
-    (root / "annotations/._x.json").unlink()
-    assert loaded(root, tables)[1]["source"].tolist() == ["alb_labels.json"]
-
-
-def test_boats_come_from_the_file_and_are_else_found(tmp_path: Path) -> None:
-    root, tables = lay_out(tmp_path / "data", KAGGLE | {"train/ALB/cut.jpg": b""}), tmp_path / "tables"
-    unreadable, *others = loaded(root, tables)[0]["boat"]
-    assert unreadable == ""
-    assert all(boat.startswith("cam_") for boat in others)
-    (root / "boats.csv").write_text("image_id,boat\nimg_1.jpg,7\nimg_2.jpg,-1\nimg_3.jpg,\ngone.jpg,8\n")
-    assert loaded(root, tables)[0]["boat"].tolist() == ["", "7", "", "", ""]
-    (tmp_path / "mine.csv").write_text("image_id,boat\nimg_2.jpg,NA\ntest_stg2/image_1.jpg,x\n")
-    assert loaded(root, tables, boats=tmp_path / "mine.csv")[0]["boat"].tolist() == ["", "", "NA", "", "x"]
-
-
-def test_photographs_that_are_all_damaged_are_listed_though_no_boat_can_be_found(tmp_path: Path) -> None:
-    table, _ = loaded(lay_out(tmp_path / "data", {"train/ALB/a.jpg": b"", "test_stg1/b.jpg": b""}), tmp_path / "tables")
-    assert table["status"].tolist() == ["empty", "empty"]
-    assert table["boat"].tolist() == ["", ""]
-
-
-def test_photographs_that_came_get_a_boat_and_the_others_keep_theirs(tmp_path: Path) -> None:
-    root, tables = lay_out(tmp_path / "data", KAGGLE), tmp_path / "tables"
-    before = loaded(root, tables)[0]["boat"]
-    lay_out(root, {"train/ALB/img_9.jpg": 9})
-    after = loaded(root, tables)[0]["boat"]
-    assert after["img_9.jpg"] != ""
-    pd.testing.assert_series_equal(after.loc[before.index], before)
-
-
-def test_photographs_that_were_taken_out_do_not_stop_the_next_scan(tmp_path: Path) -> None:
-    root, tables = lay_out(tmp_path / "data", KAGGLE), tmp_path / "tables"
-    loaded(root, tables)
-    (root / "train/ALB/img_1.jpg").unlink()
-    lay_out(root, {"train/ALB/img_9.jpg": 9})
-    assert "img_1.jpg" not in loaded(root, tables)[0].index
-
-
-@pytest.mark.parametrize("rows", ["gone.jpg,1\n", ""])
-def test_boats_of_no_image_at_all_are_refused(tmp_path: Path, rows: str) -> None:
-    table = scanned(lay_out(tmp_path, KAGGLE))
-    (tmp_path / "boats.csv").write_text("image_id,boat\n" + rows)
-    with pytest.raises(
-        InputError, match=r"boats\.csv: none of its . ids.* is in the manifest; expected ids such as 'i"
-    ):
-        attach_boats(table, tmp_path / "boats.csv")
-
-
-def test_strange_boat_ids_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
-    table = scanned(lay_out(tmp_path, KAGGLE))
-    (tmp_path / "boats.csv").write_text("image_id,boat\nimg_1.jpg,1\ngone_1.jpg,1\ngone_2.jpg,1\n")
-    attach_boats(table, tmp_path / "boats.csv")
-    assert "2 ids are not in the manifest" in caplog.text
-
-
-def test_summary_counts_classes_sizes_statuses_notes_and_boxes(tmp_path: Path) -> None:
-    files = {"train/ALB/a.jpg": 1, "train/ALB/b.jpg": 2, "train/[red]/c.jpg": b"", "test_stg1/d.jpg": 1}
-    labels = {"alb_labels.json": rectangles("a.jpg", "a.jpg", "gone.jpg")}
-    table, boxes = loaded(lay_out(tmp_path / "data", files | labels), tmp_path / "tables")
-    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed(table, boxes).splitlines()]
-    assert ["train", "ALB", "2", "2", "1"] in [line[:5] for line in lines]
-    assert ["train", "[red]", "1", "0", "0", "0"] in lines
-    assert ["32x24", "3"] in lines
-    assert ["empty", "1", STATUSES["empty"]] in lines
-    assert ["same_as_test", "1", NOTES["same_as_test"]] in lines
-    assert [line[:2] for line in lines if line[:1] == ["duplicate"]] == [["duplicate", "1"]]
-    assert [line[:2] for line in lines if line[:1] == ["no_image"]] == [["no_image", "1"]]
-
-
-def test_summary_lists_unusable_files_but_not_without_end(tmp_path: Path) -> None:
-    table = scanned(lay_out(tmp_path, {f"train/ALB/{number:02}\n.jpg": b"" for number in range(23)}))
-    text = printed(table)
-    assert text.count("ALB/") == 20
-    assert r"ALB/00\n.jpg': the file has no bytes" in text
-    assert "... and 3 more, see manifest.csv" in text
-
-
-def test_a_plain_folder_is_named_as_test_images_are(tmp_path):
-    root = lay_out(tmp_path, {"new/a.jpg": 1, "new/deep/b.jpg": 2, "test_stg2/image_00001.jpg": 3})
-    table = scan_paths([root / "new", root / "test_stg2"], progress=False)
-    assert list(table.index) == ["a.jpg", "deep/b.jpg", "test_stg2/image_00001.jpg"]
-    assert set(table["label"]) == {""}
-
-
-def test_single_photographs_can_be_listed_and_named_twice(tmp_path):
-    root = lay_out(tmp_path, {"one.jpg": 1, "two/other.jpg": 2})
-    paths = [root / "one.jpg", root / "two" / "other.jpg", root / "one.jpg"]
-    assert list(scan_paths(paths, progress=False).index) == ["one.jpg", "other.jpg"]
-    lay_out(tmp_path, {"test_stg2/image_00001.jpg": 3})
-    stage2 = scan_paths([tmp_path / "test_stg2" / "image_00001.jpg"], progress=False)
-    assert list(stage2.index) == ["test_stg2/image_00001.jpg"]
-
-
-def test_photographs_of_the_same_name_are_refused(tmp_path):
-    lay_out(tmp_path, {"a/x.jpg": 1, "b/x.jpg": 2})
-    one, other = tmp_path / "a" / "x.jpg", tmp_path / "b" / "x.jpg"
-    with pytest.raises(InputError, match=re.escape(f"{one} and {other} have the same name; predict one folder after")):
-        scan_paths([tmp_path / "a", tmp_path / "b"], progress=False)
-
-
-def test_paths_without_photographs_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"nowhere: no such file or folder"):
-        scan_paths([tmp_path / "nowhere"], progress=False)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"empty: no files; expected photographs"):
-        scan_paths([tmp_path / "empty"], progress=False)

@@ -100,7 +100,7 @@ def test_what_a_logger_lacks_is_said_before_training(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         loggers, "find_spec", lambda name: None if name == "tensorboard" else importlib.util.find_spec(name)
     )
-    with pytest.raises(InputError, match=r"logger=tensorboard: .* pip install 'fisheries\[tensorboard\]'"):
+    with pytest.raises(InputError, match=r"logger=tensorboard: .* pip install -e '\.\[tensorboard\]'"):
         check_loggers(["tensorboard"])
     monkeypatch.setenv("WANDB_MODE", "silent")
     with pytest.raises(InputError, match="WANDB_MODE='silent': expected online, offline or disabled"):
