@@ -33,7 +33,7 @@ class MultirunStart(Callback):
         if package.startswith("hydra_plugins.") and find_spec(package) is None:
             name = package.removeprefix("hydra_plugins.").replace("_", "-")
             sys.exit(
-                f"fisheries: hydra.launcher needs {name}: pip install it; 'fisheries[sweeps]' has joblib and submitit"
+                f"fisheries: hydra.launcher needs {name}: pip install it; joblib and submitit come with pip install -e '.[sweeps]'"
             )
         note_multirun(Path(config.hydra.sweep.dir))
 
