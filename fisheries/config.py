@@ -23,6 +23,7 @@ CLASS_MAP_HEADS = ("fcn", "inception")
 MAP_HEADS = ("dense_map", *CLASS_MAP_HEADS)  # take the feature map as it is
 # what a run went by whose configuration does not name these
 _UNSAID = {
+    "logger": {},
     "tta": "none",
     "fold_mean": "arithmetic",
     "pseudo": None,

@@ -194,7 +194,14 @@ def imported(tmp_path: Path, tables) -> Path:
 
 
 def test_imported_features_go_all_the_way_to_a_submission(train, imported: Path, tmp_path: Path, tables):
-    run_dir = train("model=imported", f"data.root={imported}", "fold=all", "optimizer.lr=1e-2")
+    run_dir = train(
+        "model=imported",
+        f"data.root={imported}",
+        "fold=all",
+        "optimizer.lr=1e-2",
+        "model.dropout=0.2",
+        "model.epochs=20",
+    )
     manifest = tables[0]
     oof = read_predictions(run_dir / "oof.csv")
     assert set(oof.index) == set(manifest.index[(manifest["subset"] == "train") & (manifest["status"] == OK)])

@@ -173,7 +173,7 @@ def test_boxes_without_a_second_stage_are_refused():
 
 def test_crops_from_elsewhere_are_described_in_the_configuration(tmp_path: Path):
     def settled(crops: object) -> object:
-        data = {"root": None, "classes": None, "boats": None, "solution": None, "crops": crops}
+        data = {"root": None, "classes": None, "boats": None, "labels": None, "solution": None, "crops": crops}
         folders = {"tables_dir": "tables", "submissions_dir": "submissions", "pseudo": None}
         config = OmegaConf.create({"data": data, "model": {"weights": None}, "split": {"file": None}, **folders})
         empty = pd.DataFrame(columns=list(BOXES))

@@ -126,7 +126,7 @@ def _write(table: pd.DataFrame, jobs: pd.DataFrame, out: Path, *, others: pd.Dat
             row["report"] = report.relative_to(out.parent).as_posix() if row["report"] else ""
     page = render_page(
         "compare.html",
-        title=f"{len(jobs)} runs side by side",
+        title=f"{len(jobs) - len(others)} runs side by side",
         rows=rows,
         has_test="stage2_log_loss" in table,
         has_holdout="holdout_log_loss" in table,
