@@ -35,6 +35,7 @@ from fisheries.search import (
 from fisheries.training.callbacks import MONITOR, EpochReport, Pruned
 from hydra_plugins.fisheries_sweeps import to_distribution
 from tests.conftest import ROOT
+from tests.processes import TRAIN, call
 
 SWEEPS = sorted((ROOT / "conf" / "sweep").glob("*.yaml"))
 TINY = ["data.image_hw=[32,48]", "data.workers=0", "split.folds=2", "trainer.max_epochs=1", "logger=none"]
@@ -372,9 +373,9 @@ def test_a_job_of_submitit_says_why_it_failed(sweep, tmp_path: Path):
 
 
 def test_a_search_killed_with_sigkill_goes_on_with_the_same_command(tmp_path: Path, world: Path):
-    command = [sys.executable, str(ROOT / "train.py"), "-m", "hparams_search=optuna", f"data.root={world}", *TINY]
-    command += ["data=folder", "transform=none", "hydra.sweeper.n_trials=2"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+    asked = ["-m", "hparams_search=optuna", f"data.root={world}", *TINY]
+    asked += ["data=folder", "transform=none", "hydra.sweeper.n_trials=2"]
+    with subprocess.Popen([sys.executable, TRAIN, *asked], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("Job 1:"):
@@ -382,8 +383,7 @@ def test_a_search_killed_with_sigkill_goes_on_with_the_same_command(tmp_path: Pa
     folder = tmp_path / "multirun" / "optuna"
     assert not (folder / "1" / "run.json").is_file()
     first = (folder / "0" / "oof.csv").stat().st_mtime_ns
-    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
-    assert answer.returncode == 0, answer.stdout + answer.stderr
+    answer = call(TRAIN, *asked, cwd=tmp_path)
     assert "1 of 2 trials to go, among them 1 that had been killed" in answer.stdout
     assert (folder / "0" / "oof.csv").stat().st_mtime_ns == first
     trials = pd.read_csv(folder / "trials.csv", index_col="trial")
