@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, Sampler
 from fisheries.boxes import xywh_px_to_xyxy, xyxy_to_cxcywh
 from fisheries.data.cropping import REGION, read_crop
 from fisheries.data.image_cache import ImageCache
-from fisheries.data.images import read_image, shrink
+from fisheries.data.images import read_shrunk
 from fisheries.data.metadata import SizeStatistics
 from fisheries.data.transforms import Transform
 from fisheries.schema import InputError, largest_boxes, nearest
@@ -116,9 +116,8 @@ class FishDataset(Dataset[dict[str, Any]]):
         if self.regions is not None:
             return read_crop(path, self.regions[position])
         if self.cache is None:
-            return read_image(path)
-        image_hw = self.cache.image_hw
-        return self.cache.get(sha256, lambda: shrink(read_image(path, sha256=sha256), image_hw))
+            return read_shrunk(path, self.transform.image_hw)
+        return self.cache.get(sha256, lambda: read_shrunk(path, self.transform.image_hw, sha256=sha256))
 
 
 class EpochSampler(Sampler[tuple[int, int]]):

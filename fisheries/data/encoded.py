@@ -14,7 +14,7 @@ from fisheries.batch import Batch
 from fisheries.boxes import xyxy_to_cxcywh
 from fisheries.data.dataset import Key, Rows, epoch_and_position
 from fisheries.data.feature_store import PLAIN, FeatureStore, image_keys, missing_keys, view_key, view_seed
-from fisheries.data.images import read_image
+from fisheries.data.images import read_shrunk
 from fisheries.data.transforms import Transform
 from fisheries.schema import InputError
 
@@ -87,6 +87,6 @@ class ViewDataset(Dataset[tuple[str, Tensor]]):
     def __getitem__(self, position: int) -> tuple[str, Tensor]:
         """Return the key and the picture (3, H, W) uint8."""
         sha256 = self.sha256[position]
-        photograph = read_image(self.paths[position], sha256=sha256)
+        photograph = read_shrunk(self.paths[position], self.transform.image_hw, sha256=sha256)
         picture = self.transform(photograph, None, view_seed(sha256, self.view)).image
         return self.keys[position], torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))

@@ -35,7 +35,8 @@ class Transform:
     A class, because workers must be able to pickle it.
     """
 
-    def __init__(self, steps: list[A.BasicTransform]) -> None:
+    def __init__(self, image_hw: tuple[int, int], steps: list[A.BasicTransform]) -> None:
+        self.image_hw = image_hw  # of the view
         boxes = A.BboxParams(
             format="albumentations",
             label_fields=["row"],
@@ -45,7 +46,7 @@ class Transform:
         )
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Got processor for bboxes, but no transform")  # as of transform=none
-            self.compose = A.Compose(steps, bbox_params=boxes)
+            self.compose = A.Compose([_resize(image_hw), *steps], bbox_params=boxes)
 
     def __call__(self, image: NDArray[np.uint8], box_xyxy: NDArray[np.float64] | None, seed: int) -> View:
         """Return the view of `image` (H, W, 3) and its box (4,) in [0, 1], or None, that `seed` stands for."""
@@ -86,7 +87,7 @@ class NightView(A.ImageOnlyTransform):  # type: ignore[misc]
 
 def eval_transform(*, image_hw: tuple[int, int]) -> Transform:
     """Shrink to (height, width) with antialiasing, and nothing else."""
-    return Transform([_resize(image_hw)])
+    return Transform(image_hw, [])
 
 
 def train_transform(
@@ -130,7 +131,7 @@ def train_transform(
         jpeg: probability of the blocks of a strongly compressed one.
         erase: probability of up to six dark patches over the picture.
     """
-    steps: list[A.BasicTransform] = [_resize(image_hw)]
+    steps: list[A.BasicTransform] = []
     if night:
         steps.append(NightView(p=night))  # while the colors still tell whether it is night already
     if hflip:
@@ -165,7 +166,7 @@ def train_transform(
                 num_holes_range=(1, 6), hole_height_range=(0.05, 0.2), hole_width_range=(0.05, 0.2), p=erase
             )
         )
-    return Transform(steps)
+    return Transform(image_hw, steps)
 
 
 def _resize(image_hw: tuple[int, int]) -> A.Resize:
