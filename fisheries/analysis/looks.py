@@ -16,7 +16,7 @@ from fisheries.analysis.explain_view import CHANGES
 from fisheries.analysis.heat import class_map_heat, grad_cam
 from fisheries.analysis.occlusion import Pixels, box_mask, boxes_beside, heat_share, paint_out, paste
 from fisheries.boxes import Floats, cxcywh_to_xywh_px, xywh_px_to_xyxy
-from fisheries.data.images import read_image
+from fisheries.data.images import read_shrunk
 from fisheries.data.metadata import SizeStatistics
 from fisheries.data.transforms import Transform
 
@@ -56,13 +56,13 @@ def read_case(looker: Looker, row: pd.Series, boxes: pd.DataFrame) -> Case:
         boxes: usable rows of a box table, the largest of an image first.
 
     Raises:
-        InputError: as `read_image`.
+        InputError: as `read_shrunk`.
     """
     hw = row[["height", "width"]].to_numpy(dtype=np.float64)[None]
     own = boxes.loc[boxes.index == row.name, ["left", "top", "box_width", "box_height"]].to_numpy(dtype=np.float64)
     return Case(
         image_id=str(row.name),
-        view=looker.transform(read_image(row["path"]), None, 0).image,
+        view=read_shrunk(row["path"], looker.transform.image_hw),
         image_hw=looker.sizes.standardize(hw)[0],
         boxes_xyxy=xywh_px_to_xyxy(own, np.repeat(hw, len(own), axis=0)),
         label=list(looker.classes).index(row["label"]) if row["label"] else None,

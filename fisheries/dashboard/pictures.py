@@ -17,7 +17,7 @@ from fisheries.analysis.heat import cam_layer
 from fisheries.analysis.looks import CLASS_MAP, GRAD_CAM, Looker, heats, read_case, tensors
 from fisheries.boxes import Floats, xywh_px_to_xyxy
 from fisheries.dashboard.scores import image_rows
-from fisheries.data.images import read_image, read_small
+from fisheries.data.images import read_shrunk, read_small
 from fisheries.data.metadata import SizeStatistics
 from fisheries.data.transforms import Transform
 from fisheries.progress import IMAGES, track
@@ -99,7 +99,7 @@ def create_looker(
     """
     net.eval()
     hw = image[["height", "width"]].to_numpy(dtype=np.float64)[None]
-    view = transform(read_image(image["path"]), None, 0).image
+    view = read_shrunk(image["path"], transform.image_hw)
     try:
         layer = cam_layer(net, *tensors([view], sizes.standardize(hw), device=device))
     except InputError as error:
