@@ -129,7 +129,7 @@ def make_looker(trained: nets.TrainedRun, fold: nets.TrainedFold, *, gpus: str) 
     device = choose_device(gpus)
     net = fold.net.to(device).float().eval()
     layer = cam_layer(net, *tensors([_noise(trained)], np.zeros((1, 2), dtype=np.float32), device=device))
-    return Looker(net, device, trained.transform, fold.sizes, trained.classes, layer)
+    return Looker(net, device, trained.transform.image_hw, fold.sizes, trained.classes, layer)
 
 
 def open_run(run_dir: Path, *, gpus: str = "0", console: Console) -> OpenRun:

@@ -172,7 +172,7 @@ def _send_pictures(
             net,
             data.train.iloc[0],
             device=device,
-            transform=data.eval_transform,
+            input_hw=data.eval_transform.image_hw,
             sizes=data.sizes,
             classes=material.classes,
             console=console,

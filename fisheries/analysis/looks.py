@@ -18,7 +18,6 @@ from fisheries.analysis.occlusion import Pixels, box_mask, boxes_beside, heat_sh
 from fisheries.boxes import Floats, cxcywh_to_xywh_px, xywh_px_to_xyxy
 from fisheries.data.images import read_shrunk
 from fisheries.data.metadata import SizeStatistics
-from fisheries.data.transforms import Transform
 
 CLASS_MAP, GRAD_CAM = "class map", "Grad-CAM"
 _ONE = np.ones((1, 2))
@@ -30,7 +29,7 @@ class Looker:
 
     net: nn.Module  # such as `FishNet`, in evaluation mode
     device: torch.device
-    transform: Transform  # without chance
+    input_hw: tuple[int, int]  # height and width of its pictures
     sizes: SizeStatistics
     classes: Sequence[str]
     cam_layer: str  # see `heat.cam_layer`
@@ -62,7 +61,7 @@ def read_case(looker: Looker, row: pd.Series, boxes: pd.DataFrame) -> Case:
     own = boxes.loc[boxes.index == row.name, ["left", "top", "box_width", "box_height"]].to_numpy(dtype=np.float64)
     return Case(
         image_id=str(row.name),
-        view=read_shrunk(row["path"], looker.transform.image_hw),
+        view=read_shrunk(row["path"], looker.input_hw),
         image_hw=looker.sizes.standardize(hw)[0],
         boxes_xyxy=xywh_px_to_xyxy(own, np.repeat(hw, len(own), axis=0)),
         label=list(looker.classes).index(row["label"]) if row["label"] else None,

@@ -19,7 +19,6 @@ from fisheries.boxes import Floats, xywh_px_to_xyxy
 from fisheries.dashboard.scores import image_rows
 from fisheries.data.images import read_shrunk, read_small
 from fisheries.data.metadata import SizeStatistics
-from fisheries.data.transforms import Transform
 from fisheries.progress import IMAGES, track
 from fisheries.schema import BOXES, OK, InputError, usable_boxes
 from fisheries.training.wandb_runs import steady
@@ -81,7 +80,7 @@ def create_looker(
     image: pd.Series,
     *,
     device: Any,
-    transform: Transform,
+    input_hw: tuple[int, int],
     sizes: SizeStatistics,
     classes: Sequence[str],
     console: Console,
@@ -92,20 +91,20 @@ def create_looker(
         net: such as `FishNet`; left in evaluation mode.
         image: row of a manifest, of any photograph.
         device: where the network is.
-        transform: without chance.
+        input_hw: height and width of its pictures.
         sizes: of the training fold.
         classes: in the network's order.
         console: where to say it.
     """
     net.eval()
     hw = image[["height", "width"]].to_numpy(dtype=np.float64)[None]
-    view = read_shrunk(image["path"], transform.image_hw)
+    view = read_shrunk(image["path"], input_hw)
     try:
         layer = cam_layer(net, *tensors([view], sizes.standardize(hw), device=device))
     except InputError as error:
         console.print(f"  wandb gets no heat maps: {error}", markup=False)
         return None
-    return Looker(net, device, transform, sizes, classes, layer)
+    return Looker(net, device, input_hw, sizes, classes, layer)
 
 
 def box_data(boxes_xyxy: Floats, *, label: int, caption: str, scores: dict[str, float]) -> list[dict[str, Any]]:

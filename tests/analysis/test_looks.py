@@ -24,7 +24,6 @@ from fisheries.analysis.looks import (
     read_case,
 )
 from fisheries.data.metadata import SizeStatistics
-from fisheries.data.transforms import eval_transform
 
 HW = (32, 48)
 BOX = np.array([[0.25, 0.25, 0.5, 0.75]])  # columns 12 to 24, rows 8 to 24
@@ -51,7 +50,7 @@ class ByColor(nn.Module):
 def looker(color: int) -> Looker:
     sizes = SizeStatistics(mean_hw=(100, 100), std_hw=(50, 50), known_hw=((100, 100),))
     net = ByColor(color).eval()
-    return Looker(net, torch.device("cpu"), eval_transform(image_hw=HW), sizes, ["deck", "fish"], "backbone.1")
+    return Looker(net, torch.device("cpu"), HW, sizes, ["deck", "fish"], "backbone.1")
 
 
 def case(deck: str, *, fish: bool) -> Case:
