@@ -8,13 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from rich.console import Console
 
 from fisheries import nets
 from fisheries.analysis.explain_plots import plot_changes
 from fisheries.analysis.explain_view import CHANGES, change_means, change_view, heat_means, heat_view, verdict
-from fisheries.analysis.heat import cam_layer
 from fisheries.analysis.layers import find_layer
 from fisheries.analysis.look_pictures import DPI, draw_case, draw_kernels, draw_patterns
 from fisheries.analysis.looks import (
@@ -25,9 +23,10 @@ from fisheries.analysis.looks import (
     change_row,
     changed_views,
     class_map_note,
+    create_looker,
     heat_rows,
+    noise,
     read_case,
-    tensors,
 )
 from fisheries.analysis.occlusion import choose_decks
 from fisheries.analysis.page import figure_uri, render_page
@@ -124,12 +123,15 @@ def make_looker(trained: nets.TrainedRun, fold: nets.TrainedFold, *, gpus: str) 
     """Make a fold's network ready to be shown photographs.
 
     Raises:
-        InputError: as `choose_device`; none of its layers is a map.
+        InputError: as `choose_device` and `create_looker`.
     """
-    device = choose_device(gpus)
-    net = fold.net.to(device).float().eval()
-    layer = cam_layer(net, *tensors([_noise(trained)], np.zeros((1, 2), dtype=np.float32), device=device))
-    return Looker(net, device, trained.transform.image_hw, fold.sizes, trained.classes, layer)
+    return create_looker(
+        fold.net,
+        device=choose_device(gpus),
+        input_hw=trained.transform.image_hw,
+        sizes=fold.sizes,
+        classes=trained.classes,
+    )
 
 
 def open_run(run_dir: Path, *, gpus: str = "0", console: Console) -> OpenRun:
@@ -146,7 +148,7 @@ def open_run(run_dir: Path, *, gpus: str = "0", console: Console) -> OpenRun:
     trained = nets.load_run(run_dir, console=console)
     fold = trained.folds[0]
     looker = make_looker(trained, fold, gpus=gpus)
-    note = class_map_note(answers(looker, [_noise(trained)], np.zeros((1, 2), dtype=np.float32)))
+    note = class_map_note(answers(looker, [noise(looker.input_hw)], np.zeros((1, 2), dtype=np.float32)))
     if note:
         console.print(note)
     manifest = read_table(run_dir / "manifest.csv", MANIFEST)
@@ -162,11 +164,6 @@ def open_run(run_dir: Path, *, gpus: str = "0", console: Console) -> OpenRun:
         decks=images[(images["label"] == no_fish) & ~images.index.isin(boxes.index)],
         no_fish=no_fish,
     )
-
-
-def _noise(trained: nets.TrainedRun) -> NDArray[np.uint8]:
-    """Return a picture (H, W, 3) in the network's size; on a black one much is silent."""
-    return np.random.default_rng(0).integers(0, 256, (*nets.image_hw_of(trained.config), 3), dtype=np.uint8)
 
 
 def _parts(folds: pd.DataFrame, number: int) -> pd.Series:

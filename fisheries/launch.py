@@ -5,7 +5,6 @@ Everything heavy is imported inside the job, so that `--help` and completion ans
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shlex
@@ -86,7 +85,7 @@ def _job(config: DictConfig) -> float | None:
 
 
 def _single_job(config: DictConfig, run_dir: Path, *, overrides: list[str]) -> float | None:
-    from fisheries.analysis.jobs import ERROR
+    from fisheries.analysis.jobs import ERROR, unseen_log_loss
     from fisheries.config import save_config
     from fisheries.run import run
 
@@ -113,12 +112,12 @@ def _single_job(config: DictConfig, run_dir: Path, *, overrides: list[str]) -> f
         if line is not None and not SHOW_TRACEBACKS:
             sys.exit(f"fisheries: {line}")  # Hydra would put a line of its own before it
         raise
-    return _unseen_log_loss(run_dir)
+    return unseen_log_loss(run_dir)
 
 
 def _job_of_many(config: DictConfig, state: Any, run_dir: Path, *, overrides: list[str]) -> float | None:
     """Run a job of a multirun; where jobs run side by side, what they say goes into their folders."""
-    from fisheries.analysis.jobs import PRUNED
+    from fisheries.analysis.jobs import PRUNED, unseen_log_loss
     from fisheries.schema import InputError, write_atomic
     from fisheries.training.callbacks import Pruned
 
@@ -141,7 +140,7 @@ def _job_of_many(config: DictConfig, state: Any, run_dir: Path, *, overrides: li
     except Exception as error:
         console.print(f"{job} failed: {_write_error(run_dir, error, overrides)}", markup=False)
         raise
-    log_loss = _unseen_log_loss(run_dir)
+    log_loss = unseen_log_loss(run_dir)
     if log_loss is not None:
         console.print(f"{job} done: log loss {log_loss:.3f} on unseen boats")
     return log_loss
@@ -184,12 +183,6 @@ def _write_error(run_dir: Path, error: Exception, overrides: list[str]) -> str:
     command = shlex.join(["python", "train.py", *overrides])
     write_atomic(run_dir / ERROR, f"{reason}\n{command}\n\n{traceback.format_exc()}".encode())
     return reason
-
-
-def _unseen_log_loss(run_dir: Path) -> float | None:
-    record = run_dir / "run.json"
-    scores = json.loads(record.read_text(encoding="utf-8"))["scores"] if record.is_file() else {}
-    return scores["unseen"]["log_loss"] if "unseen" in scores else None
 
 
 def _name(run_dir: Path) -> str:

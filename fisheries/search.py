@@ -15,8 +15,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
-from fisheries.analysis.jobs import ERROR, PRUNED
+from fisheries.analysis.jobs import ERROR, PRUNED, unseen_log_loss
 from fisheries.schema import InputError
 
 if TYPE_CHECKING:
@@ -25,10 +26,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
 STUDY = "study.journal"  # in the multirun's folder; a journal may lie on the shared file system of a cluster
-KILLED, REPEATS = (
-    "killed",
-    "repeats",
-)  # what is noted at a trial that did not come to its end, and at the one in its place
+KILLED, REPEATS = "killed", "repeats"  # noted at a trial that did not come to its end, and at the one in its place
 Report = Callable[[int, float], str | None]
 
 
@@ -137,14 +135,15 @@ def only_one(folder: Path) -> Iterator[None]:
     Raises:
         InputError: another search is at work there.
     """
-    import fcntl
-
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(f"{folder}: another search is at work in it; wait, or give another study_name") from error
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(f"{folder}: another search is at work in it; wait, or give another study_name") from error
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def next_trial(
@@ -174,8 +173,9 @@ def end_trial(study: Study, number: int, run_dir: Path) -> None:
     """Tell the study how a trial ended, by what is in its folder; the objective is the log loss on unseen boats."""
     from optuna.trial import TrialState
 
-    if (run_dir / "run.json").is_file():
-        study.tell(number, json.loads((run_dir / "run.json").read_text())["scores"]["unseen"]["log_loss"])
+    log_loss = unseen_log_loss(run_dir)
+    if log_loss is not None:
+        study.tell(number, log_loss)
     elif (run_dir / PRUNED).is_file():
         study.tell(number, state=TrialState.PRUNED)
     else:

@@ -159,7 +159,7 @@ def _send_pictures(
     most = picture_count(config, console=console)
     if not most:
         return
-    from fisheries.dashboard.pictures import create_looker, send_pictures
+    from fisheries.dashboard.pictures import looker_or_none, send_pictures
 
     boxes_csv = folder / "oof_boxes.csv"
     send_pictures(
@@ -168,9 +168,8 @@ def _send_pictures(
         material.manifest,
         boxes_true=material.boxes,
         boxes_predicted=read_table(boxes_csv, BOXES) if boxes_csv.is_file() else material.boxes[:0],
-        looker=create_looker(
+        looker=looker_or_none(
             net,
-            data.train.iloc[0],
             device=device,
             input_hw=data.eval_transform.image_hw,
             sizes=data.sizes,

@@ -34,7 +34,7 @@ from fisheries.inference.outputs import Outputs
 from fisheries.schema import InputError, read_table, table_hash, write_predictions, write_table
 from fisheries.viewer.catalog import Catalog, read_catalog
 from fisheries.viewer.choice import Choice, choose, has_losses, offered
-from fisheries.viewer.pictures import overlay, thumbnail
+from fisheries.viewer.pictures import thumbnail
 from fisheries.viewer.server import make_app, serve
 from fisheries.viewer.sources import find_sources
 from fisheries.viewer.store import Store
@@ -386,6 +386,8 @@ def test_a_broken_photograph_is_not_read_and_its_status_is_drawn(store: Store):
 
 
 def test_heat_lets_the_photograph_shine_through_where_it_is_cold():
+    from fisheries.analysis.heat import overlay
+
     photo = np.full((40, 60, 3), 100, np.uint8)
     heat = np.zeros((4, 6), np.float32)
     heat[:, 4:] = 1
@@ -399,14 +401,14 @@ def test_heat_is_of_the_fold_that_held_the_image_out(store: Store, monkeypatch: 
 
     asked = []
 
-    def looked(looker: Any, case: Any, labels: list[int]) -> dict[str, np.ndarray]:
-        asked.append((looker, labels))
-        return {"Grad-CAM": np.ones((1, 4, 6), np.float32)}
+    def looked(looker: Any, case: Any, label: int) -> tuple[str, np.ndarray]:
+        asked.append((looker, label))
+        return "Grad-CAM", np.ones((4, 6), np.float32)
 
     lookers = {fold: type("Looker", (), {"classes": store.catalog.classes, "fold": fold}) for fold in (0, 1, 2)}
     monkeypatch.setattr(heat, "_load", lambda _: lookers)
     monkeypatch.setattr(heat, "read_case", lambda *_: None)
-    monkeypatch.setattr(heat, "heats", looked)
+    monkeypatch.setattr(heat, "class_heat", looked)
     with pytest.raises(InputError, match="no trained networks in it; a heat map needs a run's folder"):
         heat.heat_picture(store.catalog, store.images.index[0], "YFT")
     catalog = Catalog(**{**vars(store.catalog), "run_dir": Path("run")})
@@ -415,7 +417,7 @@ def test_heat_is_of_the_fold_that_held_the_image_out(store: Store, monkeypatch: 
     assert words == "Grad-CAM of fold 2"
     assert Image.open(io.BytesIO(picture)).size == tuple(store.images.loc[held_out, ["width", "height"]])
     assert heat.heat_picture(catalog, store.images.index[-1], "YFT")[1] == "Grad-CAM of fold 0"
-    assert asked[0] == (lookers[2], [store.catalog.classes.index("YFT")])
+    assert asked[0] == (lookers[2], store.catalog.classes.index("YFT"))
 
 
 def test_a_port_that_is_taken_is_named(run_dir: Path):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+import cv2
 import numpy as np
 import torch
+from matplotlib import colormaps
 from numpy.typing import NDArray
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.image import scale_cam_image
@@ -34,6 +36,15 @@ def class_map_heat(class_maps: Floats, label: int, *, image_hw: tuple[int, int])
     """
     evidence = np.maximum(class_maps[label] - class_maps.mean(axis=0), 0)
     return scale_cam_image(evidence[None], image_hw[::-1])[0]
+
+
+def overlay(pixels: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Lay heat (h, w) from 0 to 1 over a photograph (H, W, 3), which shines through where it is cold."""
+    stretched = cv2.resize(heat, pixels.shape[1::-1], interpolation=cv2.INTER_LINEAR).clip(0, 1)
+    colors = colormaps["turbo"](stretched)[..., :3] * 255
+    share = 0.7 * stretched[..., None]
+    mixed: NDArray[np.uint8] = (pixels * (1 - share) + colors * share).astype(np.uint8)
+    return mixed
 
 
 def grad_cam(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -73,6 +74,13 @@ def job_table(folders: Sequence[Path]) -> pd.DataFrame:
     return pd.DataFrame(columns, index=pd.Index([folder.name for folder in folders], name="job"))
 
 
+def unseen_log_loss(run_dir: Path) -> float | None:
+    """Return what a finished run scored on unseen boats, or None."""
+    record = run_dir / "run.json"
+    scores = json.loads(record.read_text(encoding="utf-8"))["scores"] if record.is_file() else {}
+    return scores["unseen"]["log_loss"] if "unseen" in scores else None
+
+
 def compare_jobs(
     folders: Sequence[Path], out: Path, *, told: Sequence[str] = NOT_FINISHED, console: Console
 ) -> pd.DataFrame:
@@ -126,7 +134,7 @@ def _write(table: pd.DataFrame, jobs: pd.DataFrame, out: Path, *, others: pd.Dat
             row["report"] = report.relative_to(out.parent).as_posix() if row["report"] else ""
     page = render_page(
         "compare.html",
-        title=f"{len(jobs) - len(others)} runs side by side",
+        title=f"{(jobs['state'] == FINISHED).sum()} runs side by side",
         rows=rows,
         has_test="stage2_log_loss" in table,
         has_holdout="holdout_log_loss" in table,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fisheries.analysis.explain_view import CHANGES
-from fisheries.analysis.heat import class_map_heat, grad_cam
+from fisheries.analysis.heat import cam_layer, class_map_heat, grad_cam
 from fisheries.analysis.occlusion import Pixels, box_mask, boxes_beside, heat_share, paint_out, paste
 from fisheries.boxes import Floats, cxcywh_to_xywh_px, xywh_px_to_xyxy
 from fisheries.data.images import read_shrunk
@@ -44,6 +44,36 @@ class Case:
     image_hw: NDArray[np.float32]  # (2,) standardized
     boxes_xyxy: Floats  # (K, 4) in [0, 1], the largest first
     label: int | None  # index of its class, if that is known
+
+
+def create_looker(
+    net: nn.Module,
+    *,
+    device: torch.device,
+    input_hw: tuple[int, int],
+    sizes: SizeStatistics,
+    classes: Sequence[str],
+) -> Looker:
+    """Make a network ready to be shown photographs: it goes to the device, in evaluation mode.
+
+    Args:
+        net: such as `FishNet`.
+        device: to look on.
+        input_hw: height and width of its pictures.
+        sizes: of its training images.
+        classes: in the network's order.
+
+    Raises:
+        InputError: none of its layers is a map.
+    """
+    net = net.to(device).float().eval()
+    layer = cam_layer(net, *tensors([noise(input_hw)], np.zeros((1, 2), dtype=np.float32), device=device))
+    return Looker(net, device, input_hw, sizes, classes, layer)
+
+
+def noise(input_hw: tuple[int, int]) -> Pixels:
+    """Return a picture (H, W, 3) to try a network with; on a black one much is silent."""
+    return np.random.default_rng(0).integers(0, 256, (*input_hw, 3), dtype=np.uint8)
 
 
 def read_case(looker: Looker, row: pd.Series, boxes: pd.DataFrame) -> Case:
@@ -118,6 +148,12 @@ def heats(looker: Looker, case: Case, labels: Sequence[int]) -> dict[str, NDArra
     batch = tensors([case.view] * len(labels), sizes, device=looker.device)
     found[GRAD_CAM] = grad_cam(looker.net, *batch, labels, layer=looker.cam_layer)
     return found
+
+
+def class_heat(looker: Looker, case: Case, label: int) -> tuple[str, NDArray[np.float32]]:
+    """Return the method by which a network's heat is best found, class maps or else Grad-CAM, and a class's heat (H, W)."""
+    method, heat = next(iter(heats(looker, case, [label]).items()))
+    return method, heat[0]
 
 
 def box_share(case: Case) -> float:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import ceil
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import wandb
-from numpy.typing import NDArray
-from pytorch_grad_cam.utils.image import scale_cam_image, show_cam_on_image
 from rich.console import Console
 
-from fisheries.analysis.heat import cam_layer
-from fisheries.analysis.looks import CLASS_MAP, GRAD_CAM, Looker, heats, read_case, tensors
+from fisheries.analysis.heat import overlay
+from fisheries.analysis.looks import Looker, class_heat, create_looker, read_case
 from fisheries.boxes import Floats, xywh_px_to_xyxy
 from fisheries.dashboard.scores import image_rows
-from fisheries.data.images import read_shrunk, read_small
-from fisheries.data.metadata import SizeStatistics
+from fisheries.data.images import read_small
 from fisheries.progress import IMAGES, track
 from fisheries.schema import BOXES, OK, InputError, usable_boxes
 from fisheries.training.wandb_runs import steady
@@ -75,36 +71,13 @@ def choose_rows(rows: pd.DataFrame, *, most: int, seed: int) -> pd.DataFrame:
     return rows[rows.index.isin(worst.index) | rows.index.isin(others.index)]
 
 
-def create_looker(
-    net: Any,
-    image: pd.Series,
-    *,
-    device: Any,
-    input_hw: tuple[int, int],
-    sizes: SizeStatistics,
-    classes: Sequence[str],
-    console: Console,
-) -> Looker | None:
-    """Return what draws heat maps, or None, which is said, where the network has no layer for that.
-
-    Args:
-        net: such as `FishNet`; left in evaluation mode.
-        image: row of a manifest, of any photograph.
-        device: where the network is.
-        input_hw: height and width of its pictures.
-        sizes: of the training fold.
-        classes: in the network's order.
-        console: where to say it.
-    """
-    net.eval()
-    hw = image[["height", "width"]].to_numpy(dtype=np.float64)[None]
-    view = read_shrunk(image["path"], input_hw)
+def looker_or_none(net: Any, *, console: Console, **about: Any) -> Looker | None:
+    """Return what `create_looker` does, or None, which is said, where the network has no layer for heat."""
     try:
-        layer = cam_layer(net, *tensors([view], sizes.standardize(hw), device=device))
+        return create_looker(net, **about)
     except InputError as error:
         console.print(f"  wandb gets no heat maps: {error}", markup=False)
         return None
-    return Looker(net, device, input_hw, sizes, classes, layer)
 
 
 def box_data(boxes_xyxy: Floats, *, label: int, caption: str, scores: dict[str, float]) -> list[dict[str, Any]]:
@@ -155,9 +128,8 @@ def _draw(
     }
     pictures = {"photo": wandb.Image(picture, boxes=boxes, file_type="jpg")}
     if looker is not None:
-        pictures["heat"] = wandb.Image(
-            _over(picture, _heat(looker, photo, classes.index(row["predicted"]))), file_type="jpg"
-        )
+        _, heat = class_heat(looker, read_case(looker, photo, _NO_BOXES), classes.index(row["predicted"]))
+        pictures["heat"] = wandb.Image(overlay(picture, heat), file_type="jpg")
     return pictures
 
 
@@ -165,14 +137,3 @@ def _xyxy(boxes: pd.DataFrame, photo: pd.Series) -> Floats:
     own = usable_boxes(boxes[boxes.index == photo.name])
     hw = np.tile(photo[["height", "width"]].to_numpy(dtype=np.float64), (len(own), 1))
     return xywh_px_to_xyxy(own[["left", "top", "box_width", "box_height"]].to_numpy(dtype=np.float64), hw)
-
-
-def _heat(looker: Looker, photo: pd.Series, label: int) -> NDArray[np.float32]:
-    """Return where a network sees a class (H, W): by its class maps, or by Grad-CAM."""
-    found = heats(looker, read_case(looker, photo, _NO_BOXES), [label])
-    return found.get(CLASS_MAP, found[GRAD_CAM])[0]
-
-
-def _over(picture: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
-    large = scale_cam_image(heat[None], picture.shape[1::-1])[0]
-    return show_cam_on_image(picture / 255, large, use_rgb=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import wandb
 from rich.console import Console
 
 from fisheries.dashboard.scores import best_epoch, send_figures, send_images, send_scores
+from fisheries.inference.submission_notes import sha256_of
 from fisheries.training.callbacks import BEST, EPOCHS
 from fisheries.training.wandb_runs import steady
 
@@ -137,7 +137,7 @@ def send_files(
     if not found:
         return
     with steady(console, f"gets no {name}"):
-        hashes = {path.name: _sha256(path) for path in found}
+        hashes = {path.name: sha256_of(path) for path in found}
         artifact = wandb.Artifact(artifact_name(name), kind, metadata={**about, "sha256": hashes})
         for path in found:
             artifact.add_file(str(path.resolve()), name=path.name, policy="immutable")
@@ -147,8 +147,3 @@ def send_files(
 def artifact_name(name: str) -> str:
     """Return a name that wandb takes: letters, digits, `_`, `-` and `.`, at most 128 of them."""
     return re.sub(r"[^A-Za-z0-9_.-]", "-", name)[-128:]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from fisheries.schema import OK
+
 ORDERS = ("log_loss", "image_id", "boat")
 COLUMNS = ("boat", "label", "guess", "fold", "part")  # of which one value can be asked for
 
@@ -61,7 +63,7 @@ def choose(images: pd.DataFrame, choice: Choice) -> pd.Index:
     if choice.marked:
         keep &= is_marked(images).to_numpy()
     if choice.unusable:
-        keep &= (images["status"] != "ok").to_numpy()
+        keep &= (images["status"] != OK).to_numpy()
     return _ordered(images[keep], choice.order).index
 
 

@@ -74,4 +74,5 @@ def _read(path: Path, start: pd.DataFrame | None) -> pd.DataFrame:
 
 
 def _known(value: str) -> str:
-    return value.strip().replace("-1", "") if value.strip() == "-1" else value.strip()
+    name = value.strip()
+    return "" if name == "-1" else name

@@ -9,12 +9,13 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from fisheries.analysis.looks import Looker, heats, read_case
+from fisheries.analysis.heat import overlay
+from fisheries.analysis.looks import Looker, class_heat, read_case
 from fisheries.explain import make_looker
 from fisheries.nets import load_run
 from fisheries.schema import BOXES, InputError
 from fisheries.viewer.catalog import Catalog
-from fisheries.viewer.pictures import jpeg, large_pixels, overlay
+from fisheries.viewer.pictures import jpeg, large_pixels
 
 _lock = threading.Lock()  # networks keep what they see while they look
 _NO_BOXES = pd.DataFrame(columns=list(BOXES))
@@ -44,9 +45,9 @@ def heat_picture(catalog: Catalog, image_id: str, label: str) -> tuple[bytes, st
         fold = next((number for number in lookers if str(number) == row["fold"]), min(lookers))
         looker = lookers[fold]
         case = read_case(looker, row.where(row.index != "label", ""), _NO_BOXES)
-        method, heat = next(iter(heats(looker, case, [list(looker.classes).index(label)]).items()))
+        method, heat = class_heat(looker, case, list(looker.classes).index(label))
     words = f"{method} of fold {fold}" + ("" if heat.any() else ": nothing speaks for it")
-    return jpeg(overlay(large_pixels(row), heat[0])), words
+    return jpeg(overlay(large_pixels(row), heat)), words
 
 
 @lru_cache(maxsize=1)

@@ -8,10 +8,8 @@ import threading
 from functools import lru_cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -74,15 +72,6 @@ def jpeg(pixels: NDArray[np.uint8], *, quality: int = 85) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format="JPEG", quality=quality)
     return file.getvalue()
-
-
-def overlay(pixels: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Lay heat (h, w) from 0 to 1 over a photograph (H, W, 3), which shines through where it is cold."""
-    stretched = cv2.resize(heat, pixels.shape[1::-1], interpolation=cv2.INTER_LINEAR).clip(0, 1)
-    colors = colormaps["turbo"](stretched)[..., :3] * 255
-    share = 0.7 * stretched[..., None]
-    mixed: NDArray[np.uint8] = (pixels * (1 - share) + colors * share).astype(np.uint8)
-    return mixed
 
 
 @lru_cache(maxsize=4096)  # of some 15 kB each

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import webbrowser
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -56,28 +57,22 @@ def make_app(store: Store, *, port: int, console: Console) -> FastAPI:
     def say(line: str) -> None:  # once for each photograph
         console.print(f"fisheries: {line}", style="yellow", markup=False)
 
-    def row_of(image_id: str) -> pd.Series:
+    def answer(image_id: str, draw: Callable[[pd.Series], bytes]) -> Response:
         if image_id not in store.images.index:
             raise HTTPException(404, "no such image")
-        return store.images.loc[image_id]
+        try:
+            return Response(draw(store.images.loc[image_id]), media_type="image/jpeg", headers=_CACHED)
+        except InputError as error:
+            say(str(error))
+            return Response(placeholder(), media_type="image/jpeg")
 
     @app.get("/thumbnail")
     def get_thumbnail(image_id: str) -> Response:
-        row = row_of(image_id)
-        try:
-            return Response(thumbnail(row), media_type="image/jpeg", headers=_CACHED)
-        except InputError as error:
-            say(str(error))
-            return Response(placeholder(), media_type="image/jpeg")
+        return answer(image_id, thumbnail)
 
     @app.get("/photo")
     def get_photo(image_id: str) -> Response:
-        row = row_of(image_id)
-        try:
-            return Response(large(row), media_type="image/jpeg", headers=_CACHED)
-        except InputError as error:
-            say(str(error))
-            return Response(placeholder(), media_type="image/jpeg")
+        return answer(image_id, large)
 
     return app
 
