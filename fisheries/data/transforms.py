@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import asks the network for news
 import albumentations as A  # noqa: N812
-from albumentations.augmentations.geometric.functional import bboxes_affine
 
+from fisheries.data.images import shrink
 from fisheries.data.night_view import night_view
+from fisheries.data.warp import MIN_VISIBLE, Amounts, Matrix, apply_change, draw_change, move_box
 
-# Less of the box than this left in the picture, and it no longer says where the fish is.
-MIN_VISIBLE = 0.3
 # of the training transform's values these are probabilities; the others are amounts
 PROBABILITIES = frozenset({"hflip", "vflip", "night", "gray", "blur", "noise", "jpeg", "erase"})
 
@@ -30,13 +29,28 @@ class View(NamedTuple):
 
 
 class Transform:
-    """Steps of albumentations that move a box along, and give the same view for the same seed.
+    """Make a view of a photograph, the same for the same seed, and move its box along.
 
     A class, because workers must be able to pickle it.
+
+    Args:
+        image_hw: height and width of the view.
+        amounts: of what is done in one step, see `warp`.
+        night: probability that a photograph by day is shown as by night, before that.
+        steps: what albumentations does in the end.
     """
 
-    def __init__(self, image_hw: tuple[int, int], steps: list[A.BasicTransform]) -> None:
-        self.image_hw = image_hw  # of the view
+    border = cv2.BORDER_REFLECT_101
+
+    def __init__(
+        self,
+        image_hw: tuple[int, int],
+        *,
+        amounts: Amounts = Amounts(),  # noqa: B008 - a tuple
+        night: float = 0.0,
+        steps: list[A.BasicTransform] | None = None,
+    ) -> None:
+        self.image_hw, self.amounts, self.night = image_hw, amounts, night
         boxes = A.BboxParams(
             format="albumentations",
             label_fields=["row"],
@@ -45,49 +59,27 @@ class Transform:
             min_visibility=MIN_VISIBLE,
         )
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Got processor for bboxes, but no transform")  # as of transform=none
-            self.compose = A.Compose([_resize(image_hw), *steps], bbox_params=boxes)
+            warnings.filterwarnings("ignore", "Got processor for bboxes, but no transform")  # as of blur alone
+            self.compose = A.Compose(steps, bbox_params=boxes) if steps else None
 
     def __call__(self, image: NDArray[np.uint8], box_xyxy: NDArray[np.float64] | None, seed: int) -> View:
         """Return the view of `image` (H, W, 3) and its box (4,) in [0, 1], or None, that `seed` stands for."""
-        # each worker has the same generator, and repeats it every epoch, unless every sample is seeded
-        self.compose.set_random_seed(seed)
-        given = [] if box_xyxy is None else [box_xyxy.tolist()]
-        result = self.compose(image=image, bboxes=given, row=[0] * len(given))
-        boxes = result["bboxes"]
-        return View(result["image"], np.asarray(boxes[0], dtype=np.float64) if len(boxes) else None)
-
-
-class Affine(A.Affine):  # type: ignore[misc]
-    """Turn, scale, move and slant, filling the border with the picture's mirror image.
-
-    albumentations gives each mirror image of a box as a box, and takes a sixth of the feed's time for it. Here the box
-    stays with the fish.
-    """
-
-    def apply_to_bboxes(
-        self,
-        bboxes: NDArray[np.float64],
-        bbox_matrix: NDArray[np.float64],
-        output_shape: tuple[int, int],
-        **params: Any,
-    ) -> NDArray[np.float64]:
-        """Move boxes (N, 4 or more) as if nothing filled the border."""
-        hw = params["shape"][:2]
-        return bboxes_affine(bboxes, bbox_matrix, self.rotate_method, hw, cv2.BORDER_CONSTANT, output_shape)
-
-
-class NightView(A.ImageOnlyTransform):  # type: ignore[misc]
-    """Show a photograph as by night, see `night_view`."""
-
-    def apply(self, img: NDArray[np.uint8], **params: Any) -> NDArray[np.uint8]:
-        """Return the view (H, W, 3) of a photograph (H, W, 3)."""
-        return night_view(img, self.random_generator)
+        image = shrink(image, self.image_hw)
+        if not any(self.amounts) and not self.night and self.compose is None:
+            return View(image, box_xyxy)
+        rng = np.random.default_rng(seed)
+        if rng.random() < self.night:
+            image = night_view(image, rng)  # while the colors still tell whether it is night already
+        change = draw_change(self.amounts, image_hw=self.image_hw, mean_rgb=_mean_rgb(image), rng=rng)
+        image = apply_change(image, change, border=self.border)
+        if box_xyxy is not None:
+            box_xyxy = move_box(box_xyxy, change.places, image_hw=self.image_hw)
+        return View(image, box_xyxy) if self.compose is None else _composed(self.compose, image, box_xyxy, seed)
 
 
 def eval_transform(*, image_hw: tuple[int, int]) -> Transform:
     """Shrink to (height, width) with antialiasing, and nothing else."""
-    return Transform(image_hw, [])
+    return Transform(image_hw)
 
 
 def train_transform(
@@ -132,28 +124,6 @@ def train_transform(
         erase: probability of up to six dark patches over the picture.
     """
     steps: list[A.BasicTransform] = []
-    if night:
-        steps.append(NightView(p=night))  # while the colors still tell whether it is night already
-    if hflip:
-        steps.append(A.HorizontalFlip(p=hflip))
-    if vflip:
-        steps.append(A.VerticalFlip(p=vflip))
-    if rotate_deg or zoom or shift or shear_deg:
-        steps.append(
-            Affine(
-                rotate=(-rotate_deg, rotate_deg),
-                scale=(1 - zoom, 1 + zoom),
-                keep_ratio=True,  # a fish's shape tells its species
-                translate_percent=(-shift, shift),
-                shear=(-shear_deg, shear_deg),
-                border_mode=cv2.BORDER_REFLECT_101,
-                p=1.0,
-            )
-        )
-    if brightness or contrast or saturation or hue:
-        steps.append(A.ColorJitter(_around_one(brightness), _around_one(contrast), _around_one(saturation), hue, p=1.0))
-    if gray:
-        steps.append(A.ToGray(p=gray))
     if blur:
         steps.append(A.OneOf([A.GaussianBlur(blur_limit=(3, 5)), A.MotionBlur(blur_limit=(3, 7))], p=blur))
     if noise:
@@ -166,12 +136,20 @@ def train_transform(
                 num_holes_range=(1, 6), hole_height_range=(0.05, 0.2), hole_width_range=(0.05, 0.2), p=erase
             )
         )
-    return Transform(image_hw, steps)
+    amounts = Amounts(
+        hflip, vflip, rotate_deg, zoom, shift, shear_deg, brightness, contrast, saturation, hue, gray
+    )  # fmt: skip
+    return Transform(image_hw, amounts=amounts, night=night, steps=steps)
 
 
-def _resize(image_hw: tuple[int, int]) -> A.Resize:
-    return A.Resize(*image_hw, interpolation=cv2.INTER_LINEAR, area_for_downscale="image")
+def _composed(compose: A.Compose, image: NDArray[np.uint8], box_xyxy: NDArray[np.float64] | None, seed: int) -> View:
+    # each worker has the same generator, and repeats it every epoch, unless every sample is seeded
+    compose.set_random_seed(seed)
+    given = [] if box_xyxy is None else [box_xyxy.tolist()]
+    result = compose(image=image, bboxes=given, row=[0] * len(given))
+    boxes = result["bboxes"]
+    return View(result["image"], np.asarray(boxes[0], dtype=np.float64) if len(boxes) else None)
 
 
-def _around_one(amount: float) -> tuple[float, float]:
-    return (max(0.0, 1 - amount), 1 + amount)
+def _mean_rgb(image: NDArray[np.uint8]) -> Matrix:
+    return np.array(cv2.mean(image)[:3])
