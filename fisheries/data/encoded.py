@@ -56,7 +56,7 @@ class EncodedDataset(Dataset[Batch]):
         rows = torch.tensor([position for _, position in places])
         names = [view_key(self.sha256[position], self.views[epoch % len(self.views)]) for epoch, position in places]
         return {
-            "encoded": torch.from_numpy(self.store.take(names)),
+            "encoded": torch.from_numpy(self.store.take(names)).float(),  # NumPy widens a number at a time
             "image_hw": self.image_hw[rows],
             "target": self.target[rows],
             "weight": self.weight[rows],

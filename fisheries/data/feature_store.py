@@ -41,10 +41,10 @@ class FeatureStore:
         """The shape of one array."""
         return tuple(self.shards[0].shape[1:])
 
-    def take(self, keys: Sequence[str]) -> NDArray[np.float32]:
-        """Return the arrays (N, ...) of `keys`, in their order."""
+    def take(self, keys: Sequence[str]) -> NDArray[Any]:
+        """Return the arrays (N, ...) of `keys`, in their order, in the precision that they are stored in."""
         places = np.array([self.places[key] for key in keys])  # (N, 2)
-        taken = np.empty((len(keys), *self.shape), dtype=np.float32)
+        taken = np.empty((len(keys), *self.shape), dtype=np.result_type(*self.shards))
         for shard in np.unique(places[:, 0]):
             own = places[:, 0] == shard
             taken[own] = self.shards[shard][places[own, 1]]

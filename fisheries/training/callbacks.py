@@ -30,6 +30,7 @@ LAST = "last.ckpt"
 EPOCHS = "epochs.csv"
 MONITOR = "val/log_loss"
 SHOWN_EVERY_S = 0.2  # a bar's step; drawing it takes half a millisecond
+_NAMED = 8  # images in a message
 Report = Callable[[int, float], str | None]  # of an epoch's number and held-out log loss; answers why to stop, or None
 
 
@@ -48,26 +49,60 @@ class StepSeed(Callback):
         """Seed torch, NumPy and random before the step."""
         key = [self.seed, trainer.current_epoch, index, trainer.global_rank]
         state = int(np.random.SeedSequence(key).generate_state(1)[0])
-        torch.manual_seed(state)
+        _seed_torch(state)
         np.random.seed(state)  # noqa: NPY002 - others' code may use it
         random.seed(state)
 
 
+class EpochMeans(Callback):
+    """Log what was measured in an epoch's steps; comes before the callbacks that read it."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Log the means over the epoch."""
+        module.log_means("train")  # type: ignore[operator]
+
+
 class FiniteLoss(Callback):
-    """Stop before a loss that is not a number reaches the weights."""
+    """Stop before a loss that is not a number reaches the weights.
+
+    Whether it is one is on its way from the device while the gradients are computed, so that no step waits for it.
+    """
+
+    def __init__(self) -> None:
+        self.losses: list[torch.Tensor] = []  # since the optimizer's last step
+        self.image_ids: list[str] = []
+        self.arrived: torch.cuda.Event | None = None
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Batch, index: int) -> None:
+        """Note whose loss it will be."""
+        self.image_ids += batch["image_id"]
 
     def on_before_backward(self, trainer: pl.Trainer, module: pl.LightningModule, loss: torch.Tensor) -> None:
-        """Check the loss.
+        """Send for the loss."""
+        self.losses.append(loss.detach().to("cpu", non_blocking=True))
+        if loss.is_cuda:
+            self.arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self.arrived.record()
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, module: pl.LightningModule, optimizer: Any) -> None:
+        """Check the losses since the last step.
 
         Raises:
-            InputError: the loss is not finite; names step and learning rate.
+            InputError: one is not finite; names step, learning rate and images.
         """
-        if not torch.isfinite(loss):
-            lr = trainer.optimizers[0].param_groups[0]["lr"]
-            raise InputError(
-                f"the loss is {float(loss)} in epoch {trainer.current_epoch}, step {trainer.global_step}, at learning "
-                f"rate {lr:.2g}: try a lower optimizer.lr, or trainer.precision=32-true; {LAST} is the last good state"
-            )
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        losses, image_ids = self.losses, self.image_ids
+        self.losses, self.image_ids = [], []
+        for loss in losses:
+            if not torch.isfinite(loss):
+                lr = trainer.optimizers[0].param_groups[0]["lr"]
+                named = ", ".join(image_ids[:_NAMED]) + (" …" if len(image_ids) > _NAMED else "")
+                raise InputError(
+                    f"the loss is {float(loss)} in epoch {trainer.current_epoch}, step {trainer.global_step}, at learning "
+                    f"rate {lr:.2g}, of {named}: try a lower optimizer.lr, or trainer.precision=32-true; {LAST} is the "
+                    "last good state"
+                )
 
 
 class AveragedWeights(Callback):
@@ -299,3 +334,12 @@ def _line(trainer: pl.Trainer, metrics: dict[str, float], seconds: float, *, pha
     values = [f"{text} {metrics[name]:.3f}" for name, text in names.items() if name in metrics]
     of = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
     return f"  epoch {trainer.current_epoch + 1}{of}{phase}  {'  '.join(values)}  {seconds:.1f} s"
+
+
+def _seed_torch(seed: int) -> None:
+    """Seed torch's generators; its own function asks each kind of device, there or not, in half a millisecond."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed_all(seed)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)

@@ -38,13 +38,30 @@ def test_chance_in_a_step_depends_on_seed_epoch_step_and_process_alone():
     assert len({tuple(draws(*key)) for key in [(0, 1, 2), (1, 1, 2), (0, 2, 2), (0, 1, 3), (0, 1, 2, 1)]}) == 5
 
 
+def step_of(callback: FiniteLoss, value: float, images: list[str]) -> None:
+    callback.on_train_batch_start(trainer_at(2), None, {"image_id": images}, 0)
+    callback.on_before_backward(trainer_at(2), None, torch.tensor(value))
+    callback.on_before_optimizer_step(trainer_at(2), None, None)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number_stops_before_the_weights_change(value: float):
-    with pytest.raises(
-        InputError, match=r"the loss is (nan|inf) in epoch 2, step 20, at learning rate 0.5: try a lower optimizer.lr"
-    ):
-        FiniteLoss().on_before_backward(trainer_at(2), None, torch.tensor(value))
-    FiniteLoss().on_before_backward(trainer_at(2), None, torch.tensor(1.0))
+    check = FiniteLoss()
+    step_of(check, 1.0, ["good.jpg"])
+    message = (
+        r"the loss is (nan|inf) in epoch 2, step 20, at learning rate 0.5, of a.jpg, b.jpg: try a lower optimizer.lr"
+    )
+    with pytest.raises(InputError, match=message):
+        step_of(check, value, ["a.jpg", "b.jpg"])
+
+
+def test_every_loss_that_went_into_a_step_is_checked():
+    check = FiniteLoss()
+    for value in (float("nan"), 1.0):
+        check.on_train_batch_start(trainer_at(0), None, {"image_id": [f"{value}.jpg"]}, 0)
+        check.on_before_backward(trainer_at(0), None, torch.tensor(value))
+    with pytest.raises(InputError, match=r"of nan.jpg, 1.0.jpg"):
+        check.on_before_optimizer_step(trainer_at(0), None, None)
 
 
 def test_an_epoch_that_is_repeated_after_a_stop_has_one_row(tmp_path):
