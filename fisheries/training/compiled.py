@@ -29,9 +29,9 @@ def compile_net(
             net.eval()(torch.zeros(2, 3, *image_hw, dtype=torch.uint8), torch.zeros(2, 2))
     except Exception as error:  # no compiler, or an operation that it does not know
         interpret_net(net)
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
         console.print(
-            f"  trainer.compile: not on this machine ({reason[:160]}); the network is used as it is", markup=False
+            f"  trainer.compile: not on this machine ({reason}); the network is used as it is", markup=False
         )
     net.train(training)
 
