@@ -4,16 +4,19 @@ BIN := $(VENV)/bin
 FIND_PYTHON = for python in $(PYTHON) python3.12 python3.11 python3.13 python3 python; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done
 
-.PHONY: help demo test lint types notebooks pins docs clean
+.PHONY: help demo test test-all lint types notebooks pins docs clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 
 demo: $(VENV)/ready  ## the main job on the embedded boats: boats, training, an honest score, a submission
 	$(BIN)/python train.py data=synthetic data.root=null
 
-test: $(VENV)/ready lint types  ## lint, types and every test
+test: $(VENV)/ready lint types  ## lint, types and every test that is quick
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-all: $(VENV)/ready lint types  ## the slow tests, too
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow or not slow"
 
 lint: $(VENV)/ready  ## ruff: mistakes and format
 	$(BIN)/ruff check .
@@ -25,6 +28,9 @@ types: $(VENV)/ready  ## mypy, strict
 notebooks: $(VENV)/ready  ## run the notebooks from top to bottom, in place; what they train stays in runs/notebooks
 	$(BIN)/python notebooks/execute.py
 	$(BIN)/python notebooks/check.py
+
+bench: $(VENV)/ready build/peers/ready  ## how fast it is beside fastai, timm, torchvision, DALI and FFCV: benchmarks/RESULTS.md, in 15 minutes
+	$(BIN)/python benchmarks/run.py
 
 # uv installs in seconds what takes pip minutes; where it can't reach its index, pip may know another one.
 # Without bytecode every process that may not write it compiles torch anew, for ten seconds.
@@ -39,6 +45,14 @@ $(VENV)/ready: requirements.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# FFCV is built from source, and not everywhere: without it the others are measured.
+build/peers/ready: $(VENV)/ready benchmarks/peers/requirements.txt benchmarks/peers/requirements-ffcv.txt benchmarks/peers/ffcv.sh
+	@echo "Setting up build/peers; the first time downloads about 1 GB"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/peers
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python build/peers/bin/python -r benchmarks/peers/requirements.txt
+	@PATH="$(abspath $(BIN)):$$PATH" sh benchmarks/peers/ffcv.sh build/peers
+	@touch $@
+
 docs: $(VENV)/ready  ## these pages as HTML into build/docs/; a broken link fails
 	$(BIN)/properdocs build --quiet
 	@echo "Wrote build/docs/index.html"
@@ -46,6 +60,8 @@ docs: $(VENV)/ready  ## these pages as HTML into build/docs/; a broken link fail
 pins: $(VENV)/ready  ## rewrite requirements.txt from pyproject.toml, to the newest versions that fit
 	{ head -n 1 requirements.txt; $(BIN)/uv pip compile pyproject.toml --extra dev --universal --upgrade --no-annotate \
 		--no-header --no-emit-index-url; } > requirements.new && mv requirements.new requirements.txt
+	{ head -n 1 benchmarks/peers/requirements.txt; $(BIN)/uv pip compile benchmarks/peers/requirements.in -c requirements.txt --universal \
+		--upgrade --no-annotate --no-header --no-emit-index-url; } > requirements.new && mv requirements.new benchmarks/peers/requirements.txt
 
-clean:  ## remove the environment; data, tables, runs and submissions stay
-	rm -rf $(VENV)
+clean:  ## remove the environments; data, tables, runs and submissions stay
+	rm -rf $(VENV) build/peers build/ffcv-system

@@ -1,7 +1,11 @@
-"""Pages of the documentation that are made from the code: every choice, every command, the notebooks, the changes."""
+"""Pages of the documentation that are made from the code: every choice, every command, the notebooks, the changes.
+
+`python docs/generate.py` writes the table of faults into reliability.md anew; the others are made when the pages are.
+"""
 
 from __future__ import annotations
 
+import ast
 import base64
 import json
 import re
@@ -15,6 +19,8 @@ from typer.cli import get_docs_for_click
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_SHOWN = ("hydra/help", "local")  # the text of --help, and what a user adds
+MADE = "<!-- made by `python docs/generate.py` from tests/faults -->"
+_WRITTEN = {word.lower(): word for word in ("GPU", "CMYK", "PNG", "JPG", "EXIF", "NaN", "NA", "SIGTERM", "SIGKILL")}
 _CODE_OR_TAG = re.compile(r"(```.*?```|`[^`]*`)|<", flags=re.DOTALL)
 _PICTURES = {"image/png": "png", "image/jpeg": "jpg"}
 
@@ -114,6 +120,34 @@ def _shown(output: dict[str, Any]) -> str:
     return f"```text\n{text.rstrip()}\n```"
 
 
+def with_fault_tables(page: str, tests: Path) -> str:
+    """Return a page whose part after `MADE` says for every fault what happens, as names and docstrings of tests do."""
+    written, marker, _ = page.partition(MADE)
+    return f"{written}{marker}\n{fault_tables(tests)}"
+
+
+def fault_tables(tests: Path) -> str:
+    """Return a table for each file of tests of faults."""
+    parts = []
+    for path in sorted(tests.glob("test_*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
+        rows = [f"| {_fault(node.name)} | {_told(node)} |" for node in found]
+        parts += ["", f"## {ast.get_docstring(tree)}", "", "| fault | what happens |", "| --- | --- |", *rows]
+    return "\n".join([*parts, ""])
+
+
+def _fault(name: str) -> str:
+    text = name.removeprefix("test_").replace("_", " ").replace("16 bit", "16-bit").replace("ctrl c", "Ctrl-C")
+    words = [_WRITTEN.get(word, word) for word in text.split()]
+    return " ".join([words[0][0].upper() + words[0][1:], *words[1:]])
+
+
+def _told(test: ast.FunctionDef) -> str:
+    """Return a test's docstring as a cell of a table; one without is no row that a reader could use."""
+    return " ".join(str(ast.get_docstring(test)).split()).replace("|", "\\|").replace("<", "&lt;")
+
+
 def _title(path: Path) -> str:
     first = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
     return first.splitlines()[0].lstrip("# ")
@@ -139,3 +173,8 @@ def _paragraphs(lines: list[str]) -> Iterator[str]:
 def _escaped(text: str) -> str:
     """Return Markdown whose `<` outside of code is no tag."""
     return _CODE_OR_TAG.sub(lambda match: match[1] or "&lt;", text)
+
+
+if __name__ == "__main__":
+    PAGE = ROOT / "docs" / "reliability.md"
+    PAGE.write_text(with_fault_tables(PAGE.read_text(encoding="utf-8"), ROOT / "tests" / "faults"), encoding="utf-8")

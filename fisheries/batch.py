@@ -16,6 +16,8 @@ class Batch(TypedDict):
     """
 
     image: NotRequired[Tensor]  # (N, 3, H, W) uint8, RGB; the network normalizes
+    places: NotRequired[Tensor]  # (N, 2, 3) with `colors`, how the pictures are yet to be changed, see `warping`
+    colors: NotRequired[Tensor]  # (N, 3, 4)
     encoded: NotRequired[Tensor]  # (N, ...) in its place, what a frozen backbone made of it
     image_hw: Tensor  # (N, 2) height and width of the photograph, standardized on the training fold
     target: Tensor  # (N, C)

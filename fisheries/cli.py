@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from fisheries.commands import kaggle, ladder, runs, steps, submissions, tables, view
+from fisheries.commands import doctor, kaggle, ladder, runs, steps, submissions, tables, view
 from fisheries.errors import one_line
 
 app = typer.Typer(
@@ -54,6 +54,7 @@ app.add_typer(tables.commands)
 app.add_typer(runs.commands)
 app.add_typer(steps.commands)
 app.add_typer(ladder.commands)
+app.add_typer(doctor.commands)
 app.add_typer(submissions.commands)
 app.add_typer(kaggle.commands)
 app.add_typer(view.commands)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import logging
 import warnings
@@ -18,28 +19,32 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 from rich.console import Console
-from timm.optim._optim_factory import create_optimizer_v2
+from timm.optim._optim_factory import create_optimizer_v2, get_optimizer_class
 from torch import nn
 from torch.optim import Optimizer
 
-from fisheries.config import AUTO, IMPORTED, is_random, logger_names, plain
+from fisheries.config import AUTO, IMPORTED, is_random, logger_names, plain, transform_values
 from fisheries.data.datamodule import FisheriesDataModule
 from fisheries.data.feature_store import PLAIN, FeatureStore
 from fisheries.data.image_cache import ImageCache, disk_cache, memory_cache
+from fisheries.data.metadata import fit_sizes
 from fisheries.data.pseudo_rows import PSEUDO_CSV, fold_rows
+from fisheries.data.resizing import smaller_epochs
 from fisheries.data.splits import make_folds, train_ids, usable_images, val_ids
-from fisheries.data.transforms import eval_transform, train_transform
+from fisheries.data.transforms import Transform, eval_transform, train_transform
 from fisheries.features import View, code_of, frozen_store
 from fisheries.material import Material, nearest_path
 from fisheries.models.backbones import check_backbone
 from fisheries.models.fishnet import FishNet
 from fisheries.models.heads import MAP_HEADS
-from fisheries.nets import fold_dir, image_hw_of, resume_path
+from fisheries.models.imported import ImportedFeatures
+from fisheries.nets import create_net, fold_dir, image_hw_of, resume_path
 from fisheries.schema import OK, InputError
 from fisheries.training.callbacks import (
     EPOCHS,
     AveragedWeights,
     EpochBar,
+    EpochMeans,
     EpochReport,
     EpochTable,
     FiniteLoss,
@@ -64,6 +69,20 @@ from fisheries.training.lr_finder import TRAINER as LR_FINDER
 from fisheries.training.mixing import Mixing
 from fisheries.training.module import FishModule
 from fisheries.training.pace import Pace
+from fisheries.training.precision import (
+    BFLOAT16,
+    PICTURES,
+    PRECISIONS,
+    WORTH_MEASURING,
+    Way,
+    fastest_way,
+    machine_of,
+    measure_ways,
+    read_way,
+    takes_channels_last,
+    way_name,
+    write_way,
+)
 from fisheries.training.schedules import create_schedule
 
 
@@ -93,6 +112,8 @@ def check_parts(config: DictConfig, run_dir: Path) -> None:
     check_loggers(logger_names(config))
     if config.find_lr and process_count(config) > 1:
         raise InputError("find_lr=true searches in one process: give trainer.gpus=1, or trainer.devices=1")
+    if config.find_batch_size and process_count(config) > 1:
+        raise InputError("find_batch_size=true searches in one process: give trainer.gpus=1, or trainer.devices=1")
 
 
 def draw_folds(config: DictConfig, material: Material) -> pd.DataFrame:
@@ -146,7 +167,7 @@ def frozen_features(config: DictConfig, net: FishNet, material: Material, *, con
         return material.features
     model, trainer, image_hw = config.model, config.trainer, image_hw_of(config)
     images = material.manifest[material.manifest["status"] == OK]
-    augmented = train_transform(image_hw=image_hw, **plain(config.transform))
+    augmented = train_transform(image_hw=image_hw, **transform_values(config))
     views = [View(images, PLAIN, eval_transform(image_hw=image_hw))]
     augmentable = usable_images(images)
     if material.pseudo is not None:
@@ -171,7 +192,7 @@ def view_names(config: DictConfig) -> list[str]:
     With `model.views` these are as many augmented views; without it the plain one, if the transform leaves nothing to
     chance. A name holds what the transform does, so that others are not taken for it.
     """
-    model, transform = config.model, plain(config.transform)
+    model, transform = config.model, transform_values(config)
     if not model.backbone_frozen or (is_random(config) and model.views is None):
         return []
     if not is_random(config):
@@ -209,6 +230,65 @@ def image_cache(config: DictConfig, material: Material, *, console: Console) -> 
     return cache
 
 
+def settle_precision(config: DictConfig, material: Material, *, console: Console) -> bool:
+    """Write into the configuration what trainer.precision=auto comes to, measured once for this machine and network.
+
+    What is small, and heads on stored features, stay in float32 as they are. Processes that train together take bfloat16 where
+    their GPUs have it, without measuring, so that all take the same.
+
+    Returns:
+        Whether there was something to settle.
+
+    Raises:
+        InputError: as `create_net`.
+    """
+    trainer = config.trainer
+    if trainer.precision != AUTO and trainer.channels_last is not None:
+        return False
+    way = Way(trainer.precision) if trainer.precision != AUTO else _fastest_way(config, material, console=console)
+    trainer.precision = way.precision
+    trainer.channels_last = way.channels_last if trainer.channels_last is None else trainer.channels_last
+    return True
+
+
+def _fastest_way(config: DictConfig, material: Material, *, console: Console) -> Way:
+    if material.features is not None or view_names(config) or config.trainer.fast_dev_run or config.find_lr:
+        return Way()
+    trainer = config.trainer
+    if process_count(config) > 1:
+        return Way(BFLOAT16, True) if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else Way()
+    device = choose_device(plain(trainer.gpus), accelerator=trainer.accelerator, devices=plain(trainer.devices))
+    net = empty_net(config, material, console=console)
+    if sum(parameter.numel() for parameter in net.parameters()) < WORTH_MEASURING:
+        return Way()
+    about = {"model": plain(config.model), "image_hw": list(image_hw_of(config)), "machine": machine_of(device)}
+    known = Path(config.tables_dir) / PRECISIONS
+    way = read_way(known, about)
+    if way is None:
+        console.print(f"  measuring which precision {config.model.backbone} trains fastest in on this machine (once)")
+        seconds = measure_ways(net, image_hw=image_hw_of(config), device=device)
+        way = fastest_way(seconds)
+        write_way(known, about, way)
+        times = ", ".join(f"{way_name(each)} {taken:.2f} s" for each, taken in seconds.items())
+        console.print(f"  a step of {PICTURES} pictures takes: {times}")
+    console.print(f"  trainer.precision=auto: {way_name(way)}")
+    return way
+
+
+def empty_net(config: DictConfig, material: Material, *, console: Console) -> FishNet:
+    """Return the network of a configuration with weights of noise, to measure it."""
+    sizes = fit_sizes(material.manifest)
+    net = create_net(
+        config.model,
+        classes=len(material.classes),
+        sizes=sizes,
+        image_hw=image_hw_of(config),
+        console=console,
+        trained=True,
+    )
+    return net
+
+
 def create_datamodule(
     config: DictConfig,
     material: Material,
@@ -229,12 +309,12 @@ def create_datamodule(
         val=material.manifest.loc[val_ids(folds, fold)],
         boxes=material.boxes,
         classes=material.classes,
-        train_transform=train_transform(image_hw=image_hw_of(config), **plain(config.transform)),
+        train_transform=train_transform(image_hw=image_hw_of(config), **transform_values(config)),
         eval_transform=eval_transform(image_hw=image_hw_of(config)),
         batch_size=config.data.batch_size,
         workers=config.data.workers,
         seed=config.seed,
-        plain_epochs=plain_epochs(run_phases(config)),
+        epoch_transforms=_epoch_transforms(config),
         balanced=config.data.balanced,
         extra=None if pseudo is None else fold_rows(pseudo, material.manifest, folds, fold).rows,
         extra_share=config.mix.pseudo,
@@ -242,6 +322,24 @@ def create_datamodule(
         views=view_names(config) if material.features is None and store is not None else [PLAIN],
         cache=cache,
     )
+
+
+def scheduled_sizes(config: DictConfig) -> dict[int, tuple[int, int]]:
+    """Return height and width of the pictures of the epochs that `transform.schedule` shows smaller, by their number."""
+    shares = plain(config.transform.schedule)
+    if shares is None or config.find_lr or config.find_batch_size:  # a search does not go through the epochs
+        return {}
+    return smaller_epochs(shares, image_hw_of(config), epochs=config.trainer.max_epochs)
+
+
+def _epoch_transforms(config: DictConfig) -> dict[int, Transform]:
+    """Return the transforms of epochs with smaller pictures, or with pictures as they are."""
+    bare, sizes = plain_epochs(run_phases(config)), scheduled_sizes(config)
+    transforms = {}
+    for epoch in sorted(bare | sizes.keys()):
+        image_hw, values = sizes.get(epoch, image_hw_of(config)), {} if epoch in bare else transform_values(config)
+        transforms[epoch] = train_transform(image_hw=image_hw, **values)
+    return transforms
 
 
 def create_module(
@@ -260,15 +358,20 @@ def create_module(
     )
     optimizer, phases, lr_decay = config.optimizer, run_phases(config), config.finetune.lr_decay
     check_phases(phases, groups=len(net.depth_groups()))
+    _lay_out(config, net)
 
     def create_optimizer(net: nn.Module) -> Optimizer:
-        return create_optimizer_v2(
+        made = create_optimizer_v2(
             net if opens_all(phases) and lr_decay == 1 else parameter_groups(net, weight_decay=optimizer.weight_decay),
             opt=optimizer.name,
             lr=optimizer.lr,
             weight_decay=optimizer.weight_decay,
             momentum=optimizer.momentum,
+            **_fused(optimizer.name, precision=str(config.trainer.precision)),
         )
+        # where losses are scaled, a fused one takes the scale back itself, and gradients can't be clipped before; here none are
+        made._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+        return made
 
     return FishModule(
         net,
@@ -286,6 +389,18 @@ def create_module(
         mix=Mixing(mixup=config.mix.mixup, cutmix=config.mix.cutmix),
         unmixed_epochs=plain_epochs(phases),
     )
+
+
+def _lay_out(config: DictConfig, net: FishNet) -> None:
+    trainer = config.trainer
+    if not trainer.channels_last:
+        return
+    device = choose_device(plain(trainer.gpus), accelerator=trainer.accelerator, devices=plain(trainer.devices))
+    if isinstance(net.backbone, ImportedFeatures) or not takes_channels_last(net, device):
+        raise InputError(
+            f"trainer.channels_last=true: {config.model.backbone} can't be trained so on the CPU; leave it out"
+        )
+    net.backbone.lay_out(channels_last=True)
 
 
 def run_phases(config: DictConfig) -> list[Phase]:
@@ -313,8 +428,10 @@ def create_trainer(
     _quieten()
     arguments: dict[str, Any] = plain(config.trainer)
     gpus = arguments.pop("gpus")
+    del arguments["on_oom"]
     arguments |= choose_devices(gpus, accelerator=arguments["accelerator"], devices=arguments["devices"])
     bar = arguments.pop("enable_progress_bar")
+    del arguments["channels_last"], arguments["compile"]  # are the network's, see `create_module`
     plugins = arguments.pop("plugins") or []
     callbacks = _learning(config)
     if console.is_terminal if bar is None else bar:
@@ -323,7 +440,7 @@ def create_trainer(
     if config.find_lr:
         arguments |= LR_FINDER
     elif not arguments["fast_dev_run"]:
-        callbacks.append(EpochTable(folder / EPOCHS, console=console, phases=run_phases(config)))
+        callbacks += [EpochMeans(), EpochTable(folder / EPOCHS, console=console, phases=run_phases(config))]
         callbacks += [EpochReport(report)] if report is not None else []
         callbacks += checkpoints(folder, monitor=arguments["limit_val_batches"] != 0)
         callbacks += [Pace(every_n_steps=arguments["log_every_n_steps"])] if loggers else []
@@ -339,6 +456,12 @@ def create_trainer(
         )
     except (MisconfigurationException, TypeError, ValueError) as error:
         raise InputError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def _fused(name: str, *, precision: str) -> dict[str, Any]:
+    """Ask for one kernel over all parameters where the optimizer has it; with float16 it would not let gradients be clipped."""
+    has = "fused" in inspect.signature(get_optimizer_class(name, bind_defaults=False)).parameters
+    return {"fused": True} if has and not precision.startswith("16") else {}
 
 
 def _learning(config: DictConfig) -> list[Callback]:

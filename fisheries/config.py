@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from timm.optim._optim_factory import list_optimizers
 
 from fisheries.data.mixed_sampler import extra_count
+from fisheries.data.resizing import part_sizes
 from fisheries.data.splits import SPLITS
 from fisheries.schema import InputError, write_atomic
 
@@ -21,14 +25,18 @@ LOGGERS = ("csv", "tensorboard", "wandb")
 IMPORTED = "imported"  # as model.backbone: features made elsewhere
 CLASS_MAP_HEADS = ("fcn", "inception")
 MAP_HEADS = ("dense_map", *CLASS_MAP_HEADS)  # take the feature map as it is
+_VALUES_ONLY = "a run's configuration holds values only; expected one that train.py wrote"
 # what a run went by whose configuration does not name these
-_UNSAID = {
+_UNSAID: dict[str, Any] = {
     "logger": {},
     "tta": "none",
     "fold_mean": "arithmetic",
     "pseudo": None,
+    "find_batch_size": False,
     "mix": {"pseudo": 0.25},
-    "data": {"cache": "none", "cache_gb": 8},
+    "data": {"cache": "none", "cache_gb": 8, "augment": "workers"},
+    "trainer": {"channels_last": False, "compile": False, "on_oom": "stop"},
+    "transform": {"schedule": None},
 }
 
 
@@ -41,7 +49,13 @@ def check_config(config: DictConfig) -> None:
     if OmegaConf.is_missing(config.data, "root"):
         raise InputError("data.root is missing: give data.root=DIR, the folder with train/ and test_stg1/ in it")
     problems = [*_choices(config), *_ranges(config), *_kinds(config), *_network(config.model)]
-    problems += [*_frozen(config), *_phase_problems(config), *_pseudo(config), *_loggers(config.logger)]
+    problems += [
+        *_frozen(config),
+        *_phase_problems(config),
+        *_schedule(config),
+        *_pseudo(config),
+        *_loggers(config.logger),
+    ]
     if problems:
         raise InputError("; ".join(problems))
 
@@ -52,26 +66,59 @@ def save_config(config: DictConfig, folder: Path) -> None:
 
 
 def read_config(run_dir: Path) -> DictConfig:
-    """Read a run's configuration.
+    """Read a run's configuration, which holds values only: it may come from somebody else.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, it is no YAML of keys and values, or it has references or names what to build.
     """
     path = run_dir / CONFIG
     if not path.is_file():
         raise InputError(
             f"{run_dir}: no {CONFIG} in it; expected the folder of a run, such as runs/2026-01-31_12-00-00-ab12"
         )
-    config = OmegaConf.merge(_UNSAID, OmegaConf.load(path))
+    config = OmegaConf.merge(_UNSAID, _read_values(path))
     assert isinstance(config, DictConfig)
     if "name" in config.logger:
         _rename_logger(config)
     return config
 
 
+def _read_values(path: Path) -> DictConfig:
+    try:
+        text = path.read_text(encoding="utf-8")
+        has_alias = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text))
+        config = OmegaConf.create("" if has_alias else text)
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not the YAML of a configuration ({' '.join(str(error).split())[:120]})") from error
+    if has_alias:
+        raise InputError(f"{path}: has an alias, and a few lines of these can fill the memory; {_VALUES_ONLY}")
+    if not isinstance(config, DictConfig):
+        raise InputError(f"{path}: a list; {_VALUES_ONLY}")
+    for section in ("data", "model", "trainer", "split", "logger"):
+        if not isinstance(config.get(section, config), DictConfig):
+            raise InputError(f"{path}: {section} is no section; {_VALUES_ONLY}")
+    for key, value in _leaves(OmegaConf.to_container(config, resolve=False)):
+        if key.endswith("_target_") or (isinstance(value, str) and "${" in value):
+            raise InputError(f"{path}: {key}={value!r}: {_VALUES_ONLY}")
+    return config
+
+
+def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else None
+    if children is None:
+        yield key, node
+    for name, child in children or ():
+        yield from _leaves(child, f"{key}.{name}" if key else str(name))
+
+
 def is_random(config: DictConfig) -> bool:
     """Whether the transform leaves something to chance, so that each epoch sees other views."""
-    return any(plain(config.transform).values())
+    return any(transform_values(config).values())
+
+
+def transform_values(config: DictConfig) -> dict[str, float]:
+    """Return what the transform does to a picture, by name; its schedule says how large pictures are."""
+    return {str(name): value for name, value in plain(config.transform).items() if name != "schedule"}
 
 
 def logger_names(config: DictConfig) -> list[str]:
@@ -95,6 +142,8 @@ def _choices(config: DictConfig) -> list[str]:
         "loss.class_weights": ("none", "balanced"),
         "optimizer.name": [str(name) for name in list_optimizers()],
         "data.cache": ("none", "memory", "disk"),
+        "data.augment": ("workers", "device"),
+        "trainer.on_oom": ("stop", "halve"),
         "tta": ("none", "flips", "d4", "multiscale"),
         "fold_mean": ("arithmetic", "geometric"),
     }
@@ -110,7 +159,14 @@ def _choices(config: DictConfig) -> list[str]:
 
 def _kinds(config: DictConfig) -> list[str]:
     problems = []
-    for key in ("model.pretrained", "model.predict_box", "data.balanced", "find_lr"):
+    for key in (
+        "model.pretrained",
+        "model.predict_box",
+        "data.balanced",
+        "trainer.compile",
+        "find_lr",
+        "find_batch_size",
+    ):
         value = OmegaConf.select(config, key, default=False)
         if not isinstance(value, bool):
             problems.append(f"{key}={value!r}: expected true or false")
@@ -118,6 +174,8 @@ def _kinds(config: DictConfig) -> list[str]:
         value = OmegaConf.select(config, key)
         if value is not None and not isinstance(value, ListConfig):
             problems.append(f"{key}={value!r}: expected a list, such as [{value}]")
+    if config.trainer.channels_last not in (None, True, False):
+        problems.append(f"trainer.channels_last={config.trainer.channels_last!r}: expected true, false or null")
     epochs = config.trainer.max_epochs
     if epochs is not None and (not isinstance(epochs, int) or (epochs < 1 and epochs != -1)):
         problems.append(f"trainer.max_epochs={epochs!r}: expected at least 1, or -1 for no limit")
@@ -143,6 +201,16 @@ def _rename_logger(config: DictConfig) -> None:
         config.logger[name] = True
     if name == "wandb":
         config.logger.update({"images": AUTO, "artifacts": True})
+
+
+def _augment(config: DictConfig) -> list[str]:
+    made_by_workers = [key for key in ("blur", "noise", "jpeg", "erase") if config.transform.get(key)]
+    if config.data.augment != "device" or not made_by_workers:
+        return []
+    return [
+        f"data.augment=device: only workers make transform.{made_by_workers[0]}; give transform=light, or transform."
+        f"{made_by_workers[0]}=0, or data.augment=workers"
+    ]
 
 
 def _frozen(config: DictConfig) -> list[str]:
@@ -224,7 +292,7 @@ def _ranges(config: DictConfig) -> list[str]:
         "mix.mixup": (0, 100, float),
         "mix.cutmix": (0, 100, float),
         "mix.pseudo": (0.001, 0.999, float),
-        **{f"transform.{name}": (0, 180 if name.endswith("_deg") else 1, float) for name in config.transform},
+        **{f"transform.{name}": (0, 180 if name.endswith("_deg") else 1, float) for name in transform_values(config)},
         "transform.hue": (0, 0.5, float),
     }
     problems = []
@@ -295,9 +363,39 @@ def _phase_problems(config: DictConfig) -> list[str]:
         problems.append("finetune.phases: its only phase has augment=false; give transform=none")
     if len(phases) > 1 and config.trainer.max_steps not in (None, -1):
         problems.append(f"trainer.max_steps={config.trainer.max_steps}: phases are counted in epochs; leave it -1")
-    if config.find_lr and config.trainer.fast_dev_run:
-        problems.append("find_lr=true with trainer.fast_dev_run: give one of them")
+    asked = {key: OmegaConf.select(config, key) for key in ("find_lr", "find_batch_size", "trainer.fast_dev_run")}
+    several = [key for key, value in asked.items() if value]
+    if len(several) > 1:
+        problems.append(f"{several[0]}=true with {several[1]}: give one of them")
     return problems
+
+
+def _schedule(config: DictConfig) -> list[str]:
+    shares = plain(config.transform.schedule)
+    if shares is None:
+        return []
+    key, epochs = f"transform.schedule={shares!r}", config.trainer.max_epochs
+    if not _is_schedule(shares):
+        return [f"{key}: expected rising shares of data.image_hw up to 1, such as [0.5,0.75,1.0], or null"]
+    stored = config.model.backbone_frozen and (not is_random(config) or config.model.views is not None)
+    if config.model.backbone == IMPORTED or stored:
+        return [f"{key}: features are stored of pictures of one size; give transform.schedule=null"]
+    if not isinstance(epochs, int) or epochs < len(shares) or config.trainer.max_steps not in (None, -1):
+        return [f"{key} divides the epochs into {len(shares)} parts: give as many trainer.max_epochs, and no max_steps"]
+    sides = plain(config.data.image_hw)
+    is_sized = isinstance(sides, list) and len(sides) == 2 and all(isinstance(side, int) for side in sides)
+    sizes = part_sizes(shares, (sides[0], sides[1])) if is_sized else []  # else that has been said
+    if len(set(sizes)) < len(sizes):
+        shown = ", ".join(f"{height}x{width}" for height, width in sizes)
+        return [f"{key} comes to {shown} pixels: sides are multiples of 32; give other shares, or fewer"]
+    return []
+
+
+def _is_schedule(shares: Any) -> bool:
+    if not isinstance(shares, list) or len(shares) < 2:
+        return False
+    numbers = all(isinstance(share, int | float) and not isinstance(share, bool) for share in shares)
+    return numbers and shares[0] > 0 and shares[-1] == 1 and all(one < other for one, other in pairwise(shares))
 
 
 def _is_phase(phase: Any) -> bool:

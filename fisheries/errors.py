@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import signal
 import sys
@@ -12,6 +13,8 @@ from typing import Any
 
 # a process started beside the first one inherits what `launch` sets
 SHOW_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1" and "LOCAL_RANK" not in os.environ
+# nothing is wrong with the program, and the next try may do: no room, a limit, read-only, a bad disk, a share that is gone
+_PLACE_FAILS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN)
 
 
 def one_line(function: Callable[[], Any]) -> None:
@@ -31,12 +34,26 @@ def one_line(function: Callable[[], Any]) -> None:
 
 
 def user_error(error: BaseException) -> str | None:
-    """Return the line for a person that an error deserves, or None if it is ours to mend, with its traceback."""
+    """Return the line for a person that an error deserves, or None if it is ours to mend, with its traceback.
+
+    What files are called and say is part of it, so that letters that a terminal would obey are written as escapes.
+    """
+    line = _line(error)
+    return line and "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
+
+
+def _line(error: BaseException) -> str | None:
     from fisheries.schema import InputError
 
     if isinstance(error, InputError) or type(error).__name__ == "BackboneError":
-        # what a worker process raises comes with the worker's traceback before it
-        return str(error).strip().splitlines()[-1].removeprefix("fisheries.schema.InputError: ")
+        text = str(error).strip()  # what a worker process raises comes with the worker's traceback before it
+        return text.splitlines()[-1].removeprefix("fisheries.schema.InputError: ") if "Traceback" in text else text
+    if isinstance(error, OSError) and error.errno in _PLACE_FAILS:
+        return f"{error.filename or 'a file'}: {error.strerror}; make room or mend the place, then go on with resume=RUN_DIR"
+    if isinstance(error, RuntimeError) and "DataLoader" in str(error):
+        from fisheries.data.watch import worker_problem
+
+        return worker_problem(str(error))
     if "omegaconf" not in sys.modules:
         return None
     from omegaconf.errors import OmegaConfBaseException
@@ -74,6 +91,8 @@ def _unknown_key(error: BaseException) -> str:
     words = text.split()
     quoted = next((word.strip("'.") for word in words if word.startswith("'")), "")
     key = words[words.index("full_key:") + 1] if "full_key:" in words else quoted
+    if type(error).__name__ == "OverrideParseException":
+        return _unreadable_override(str(getattr(error, "override", text)))
     if "Could not override" not in text:
         cause = error.__cause__
         return " ".join([text, *str(cause or "").split()])
@@ -83,6 +102,14 @@ def _unknown_key(error: BaseException) -> str:
         + (f" (did you mean {near[0]!r}?)" if near else "")
         + "; --cfg job shows all of it"
     )
+
+
+def _unreadable_override(override: str) -> str:
+    """Say how to give a value with letters that mean something to Hydra, or nothing, such as `&` and `ü`."""
+    name, _, value = override.partition("=")
+    is_text = value and not value.startswith(("[", "{", "=", "'", '"'))
+    hint = f"""; give it in quotes, as in '{name}="{value}"'""" if is_text else ""
+    return f"{override}: can't be read as KEY=VALUE{hint}"
 
 
 def _keys() -> list[str]:

@@ -27,6 +27,7 @@ from fisheries.data.feature_store import (
     write_shard,
 )
 from fisheries.data.transforms import Transform
+from fisheries.data.watch import Watched
 from fisheries.models.fishnet import FishNet
 from fisheries.progress import IMAGES, progress_bar
 from fisheries.schema import InputError
@@ -85,7 +86,8 @@ def frozen_store(
                 rows = view.images[keys.isin(missing) & ~keys.duplicated()]
                 data = ViewDataset(rows, transform=view.transform, view=view.name)
                 timeout_s = WORKER_TIMEOUT_S if workers else 0
-                loader = DataLoader(data, batch_size=batch_size, num_workers=workers, timeout=timeout_s)
+                watched = Watched(data, data.paths) if workers else data
+                loader = DataLoader(watched, batch_size=batch_size, num_workers=workers, timeout=timeout_s)
                 for count in _compute(net, loader, folder, device=device, left=left):
                     bar.advance(task, count)
                 left -= len(rows)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # our launchers have the plugins' names, and their values; here, since jobs in other processes read them, too
 warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema")
+OWN_TARGETS = ("hydra._internal.core_plugins.", "hydra_plugins.")
 _multiruns: list[Path] = []  # folders of those that this process began, and has not summed up
 
 
@@ -43,6 +44,7 @@ def launch() -> None:
     os.environ.setdefault("FISHERIES_RUN_ID", f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{secrets.token_hex(2)}")
     OmegaConf.register_new_resolver("fisheries.run_dir", _run_dir, replace=True)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back to `one_line`, which knows the remedies
+    _refuse_foreign_targets()
     main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_job)
     try:
         main()
@@ -55,18 +57,51 @@ def launch() -> None:
             _end_multirun(_multiruns.pop(), None)
 
 
+def _refuse_foreign_targets() -> None:
+    """Let Hydra build its own parts and ours only; by itself it builds nearly any `_target_` that a YAML file names.
+
+    That happens before any code of ours sees the configuration, so its own function is wrapped.
+    """
+    from hydra._internal.instantiate import _instantiate2
+
+    resolve = _instantiate2._resolve_target
+
+    def resolve_own(target: Any, full_key: str) -> Any:
+        name = target if isinstance(target, str) else f"{target.__module__}.{target.__qualname__}"
+        if not name.startswith(OWN_TARGETS):
+            sys.exit(
+                f"fisheries: {full_key or 'hydra.callbacks'}._target_={name}: only parts of Hydra and of ours are built"
+            )
+        return resolve(target, full_key)
+
+    _instantiate2._resolve_target = resolve_own
+
+
 def note_multirun(folder: Path) -> None:
     """Note the folder of a multirun, which is summed up when its jobs are done."""
     _multiruns.append(folder)
+
+
+def compose_config(overrides: list[str], run_dir: Path | None = None) -> DictConfig:
+    """Return what a command line comes to, or, with the folder of a run, its configuration with what may change in it."""
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose("config", overrides=overrides)
+    if run_dir is not None:
+        config.resume = str(run_dir)
+    return config if config.resume is None else _resumed(config, overrides)
 
 
 def transform_choices() -> dict[str, dict[str, float]]:
     """Return every choice of the group `transform` with all of its values; those that change the least first."""
     from hydra import compose, initialize_config_dir
 
+    from fisheries.config import transform_values
+
     names = sorted(path.stem for path in (conf_dir() / "transform").glob("*.yaml"))
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        choices = {name: dict(compose("config", overrides=[f"transform={name}"]).transform) for name in names}
+        choices = {name: transform_values(compose("config", overrides=[f"transform={name}"])) for name in names}
     return dict(sorted(choices.items(), key=lambda choice: sum(value != 0 for value in choice[1].values())))
 
 

@@ -40,30 +40,10 @@ def load_material(config: DictConfig, *, console: Console) -> Material:
     """Scan the photographs, or reuse the tables of an earlier scan; draw the embedded boats if they are not there.
 
     Raises:
-        InputError: no photographs, unknown class names, unusable box files or boats.
+        InputError: as `data_root`; no photographs, unknown class names, unusable box files or boats.
     """
-    data = config.data
-    if data.solution is not None:
-        read_solution(data.solution)  # or a wrong one would only show after training
-    if data.synth is not None and data.root is not None:
-        raise InputError(
-            f"data.root={data.root}: data=synthetic draws its own; use data=ncfm or data=folder, or data.root=null"
-        )
-    root = Path(data.root) if data.synth is None else _draw_synthetic(data.synth, console=console)
-    if not root.is_dir():
-        raise InputError(
-            f"{root}: no such folder{nearest_path(root)}; data.root is the one with train/ and test_stg1/ in it"
-        )
+    data, root = config.data, data_root(config, console=console)
     features = None
-    if (config.model.backbone == IMPORTED) != is_imported(root):
-        raise InputError(
-            f"{root}: model.backbone={config.model.backbone}, but "
-            + (
-                "there are no imported features: see `fisheries features import`"
-                if config.model.backbone == IMPORTED
-                else "it holds imported features, no photographs: give model=imported"
-            )
-        )
     if is_imported(root):
         manifest, features = read_imported(root)
         manifest = manifest if data.boats is None else attach_boats(manifest, Path(data.boats))
@@ -89,6 +69,36 @@ def load_material(config: DictConfig, *, console: Console) -> Material:
     if len(classes) < 2:
         raise InputError(f"{root}: {len(found)} classes with usable images under train/, expected at least 2")
     return Material(root, manifest, boxes, classes, features)
+
+
+def data_root(config: DictConfig, *, console: Console) -> Path:
+    """Return the folder of photographs or imported features; draw the embedded boats if they are not there.
+
+    Raises:
+        InputError: no such folder, an unusable data.solution, or the network is not for what is in the folder.
+    """
+    data = config.data
+    if data.solution is not None:
+        read_solution(data.solution)  # or a wrong one would only show after training
+    if data.synth is not None and data.root is not None:
+        raise InputError(
+            f"data.root={data.root}: data=synthetic draws its own; use data=ncfm or data=folder, or data.root=null"
+        )
+    root = Path(data.root) if data.synth is None else _draw_synthetic(data.synth, console=console)
+    if not root.is_dir():
+        raise InputError(
+            f"{root}: no such folder{nearest_path(root)}; data.root is the one with train/ and test_stg1/ in it"
+        )
+    if (config.model.backbone == IMPORTED) != is_imported(root):
+        raise InputError(
+            f"{root}: model.backbone={config.model.backbone}, but "
+            + (
+                "there are no imported features: see `fisheries features import`"
+                if config.model.backbone == IMPORTED
+                else "it holds imported features, no photographs: give model=imported"
+            )
+        )
+    return root
 
 
 def reopen_material(run_dir: Path) -> Material:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -23,6 +25,8 @@ from fisheries.schema import InputError, write_atomic
 from fisheries.training.callbacks import BEST, LAST
 
 SIZES = "sizes.json"
+_RESUMED = {"epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers"}
+_ANEW = "remove it to train the fold from its beginning"
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ def create_net(
         InputError: the network does not take pictures of that size, or its parts do not fit together.
     """
     backbone = _backbone(model, console=console, trained=trained)
+    # the weights in this package were learned below the head that seed 0 draws, and would know it again
+    torch.manual_seed(torch.initial_seed() + 1)
     try:
         net = FishNet(
             backbone,
@@ -130,7 +136,7 @@ def load_run(run_dir: Path, *, console: Console) -> TrainedRun:
     classes = list(config.data.classes)
     folds = []
     for number in numbers:
-        sizes = _read_sizes(fold_dir(run_dir, number))
+        sizes = read_sizes(fold_dir(run_dir, number))
         net = create_net(
             config.model, classes=len(classes), sizes=sizes, image_hw=image_hw_of(config), console=console, trained=True
         )
@@ -155,16 +161,37 @@ def crop_rule(config: DictConfig, run_dir: Path) -> CropRule:
 
 
 def load_checkpoint(net: FishNet, path: Path) -> None:
-    """Fill a network from a checkpoint of ours, without unpickling."""
+    """Fill a network from a checkpoint of ours, without unpickling.
+
+    Raises:
+        InputError: it is something else, or another network's.
+    """
+    _load_state(net, path)
+
+
+def check_resumable(net: FishNet, path: Path) -> None:
+    """Check that training can go on from a checkpoint, and fill the network from it.
+
+    Raises:
+        InputError: it is none of this run's network, or holds its weights only.
+    """
+    lacking = sorted(_RESUMED - _load_state(net, path).keys())
+    if lacking:
+        raise InputError(f"{path}: has no {lacking[0]!r}; {_ANEW}")
+
+
+def _load_state(net: FishNet, path: Path) -> Mapping[str, Any]:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        state = checkpoint["state_dict"]
         net.load_state_dict(
             {name.removeprefix("net."): tensor for name, tensor in state.items() if name.startswith("net.")}
         )
-    except Exception as error:
-        raise InputError(
-            f"{path}: not a checkpoint of this run's network ({str(error).splitlines()[0][:120]})"
-        ) from error
+    except Exception as error:  # what a broken file makes a reader stumble over has any type
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        remedy = f"; {_ANEW}" if path.name == LAST else ""
+        raise InputError(f"{path}: not a checkpoint of this run's network ({reason[:120]}){remedy}") from error
+    return checkpoint
 
 
 def resume_path(folder: Path) -> Path | None:
@@ -175,16 +202,39 @@ def resume_path(folder: Path) -> Path | None:
 
 def _check_input(net: FishNet, image_hw: tuple[int, int], *, name: str) -> None:
     """Try a picture of that size; some networks take their own size only, and some fail on small ones."""
+    height, width = image_hw
+    why = _refusal(net, image_hw)
+    if why:
+        raise InputError(
+            f"{name} does not take pictures of data.image_hw=[{height},{width}] ({why}): "
+            f"try another size, or model.options={{img_size:[{height},{width}]}}"
+        )
+
+
+def check_sizes(net: FishNet, sizes: Iterable[tuple[int, int]], *, name: str) -> None:
+    """Try pictures of each of the sizes that a schedule comes to, height and width.
+
+    Raises:
+        InputError: the network, called `name`, does not take them.
+    """
+    for height, width in sizes:
+        why = _refusal(net, (height, width))
+        if why:
+            raise InputError(
+                f"transform.schedule: {name} does not take pictures of {height}x{width} pixels ({why}); "
+                "give transform.schedule=null, or other shares"
+            )
+
+
+def _refusal(net: FishNet, image_hw: tuple[int, int]) -> str:
+    """Return why a network does not take pictures of that size, or ""."""
     try:
         with torch.inference_mode():
             net.eval()(torch.zeros(2, 3, *image_hw, dtype=torch.uint8), torch.zeros(2, 2))
     except (AssertionError, RuntimeError) as error:
-        height, width = image_hw
-        raise InputError(
-            f"{name} does not take pictures of data.image_hw=[{height},{width}] ({' '.join(str(error).split())[:120]}): "
-            f"try another size, or model.options={{img_size:[{height},{width}]}}"
-        ) from error
+        return " ".join(str(error).split())[:120] or type(error).__name__
     net.train()
+    return ""
 
 
 def image_hw_of(config: DictConfig) -> tuple[int, int]:
@@ -193,10 +243,17 @@ def image_hw_of(config: DictConfig) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _read_sizes(folder: Path) -> SizeStatistics:
-    values = json.loads((folder / SIZES).read_text())
-    return SizeStatistics(
-        mean_hw=tuple(values["mean_hw"]),
-        std_hw=tuple(values["std_hw"]),
-        known_hw=tuple((height, width) for height, width in values["known_hw"]),
-    )
+def read_sizes(folder: Path) -> SizeStatistics:
+    """Read what `save_sizes` wrote.
+
+    Raises:
+        InputError: the file is missing, or something else.
+    """
+    path = folder / SIZES
+    try:
+        values = json.loads(path.read_bytes())
+        mean_hw, std_hw = [(float(height), float(width)) for height, width in (values["mean_hw"], values["std_hw"])]
+        known_hw = tuple((int(height), int(width)) for height, width in values["known_hw"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
+        raise InputError(f"{path}: not the sizes that a run's fold was trained on; train the fold anew") from error
+    return SizeStatistics(mean_hw=mean_hw, std_hw=std_hw, known_hw=known_hw)

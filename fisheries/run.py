@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 import time
 from collections.abc import Sequence
@@ -13,10 +14,12 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_only
+from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
 from fisheries import compose, nets
 from fisheries.analysis.page import figure_png
+from fisheries.batch_size import find_batch_size
 from fisheries.commit import git_commit
 from fisheries.compose import fold_numbers
 from fisheries.config import IMPORTED, check_config, logger_names, save_config
@@ -29,14 +32,26 @@ from fisheries.inference.predict import box_table, predict, with_prior
 from fisheries.inference.scoring import class_frequencies
 from fisheries.inference.tta import check_views
 from fisheries.material import Material, load_material, reopen_material, settle
+from fisheries.memory import keep_large_blocks
 from fisheries.models.fishnet import FishNet
 from fisheries.nets import fold_dir
 from fisheries.progress import IMAGES, track
 from fisheries.results import finish, material_hash
-from fisheries.schema import FOLDS, OK, TRAIN, read_table, table_hash, write_atomic, write_predictions, write_table
+from fisheries.schema import (
+    FOLDS,
+    OK,
+    TRAIN,
+    read_table,
+    sweep_leftovers,
+    table_hash,
+    write_atomic,
+    write_predictions,
+    write_table,
+)
 from fisheries.tracking import open_run, send_experiment, send_fold
 from fisheries.training.callbacks import BEST, Report
-from fisheries.training.fitting import fit
+from fisheries.training.compiled import compile_net, interpret_net
+from fisheries.training.fitting import OutOfMemoryError, fit, memory_told
 from fisheries.training.loggers import create_loggers
 from fisheries.training.lr_finder import plot_lr, search_lr, suggest_lr
 from fisheries.training.module import FishModule
@@ -59,11 +74,18 @@ def run(config: Any, run_dir: Path, *, name: str, console: Console, report: Repo
     """
     started_s = time.perf_counter()
     check_config(config)
+    keep_large_blocks()
     compose.check_parts(config, run_dir)
+    if is_main_process():
+        for folder in (run_dir, *run_dir.glob("fold-*")):
+            sweep_leftovers(folder)
     material, folds = _tables(config, run_dir, console=console)
-    numbers = fold_numbers(config)[:1] if config.find_lr else fold_numbers(config)
+    searches = config.find_lr or config.find_batch_size
+    numbers = fold_numbers(config)[:1] if searches else fold_numbers(config)
     if material.pseudo is not None:
         _describe_pseudo(material.pseudo, material, folds, numbers, console=console)
+    if compose.settle_precision(config, material, console=console) and is_main_process():
+        save_config(config, run_dir)
     cache = compose.image_cache(config, material, console=console)
     for number in numbers:
         if (fold_dir(run_dir, number) / "oof.csv").is_file():
@@ -73,7 +95,7 @@ def run(config: Any, run_dir: Path, *, name: str, console: Console, report: Repo
             _train_fold(config, material, folds, number, run_dir, cache=cache, name=name, console=console, report=told)
     if config.trainer.fast_dev_run:
         console.print("trainer.fast_dev_run: the batches went through; nothing is predicted or written")
-    elif not config.find_lr and is_main_process():
+    elif not searches and is_main_process():
         seconds = time.perf_counter() - started_s
         scored = finish(config, material, folds, numbers, run_dir, name=name, seconds=seconds, console=console)
         tracked: dict[str, Any] = {"name": name, "provenance": _provenance(material, folds), "console": console}
@@ -164,10 +186,12 @@ def _train_fold(
         console=console,
         trained=resume_path is not None,
     )
-    if resume_path is not None and config.model.backbone_frozen:
-        nets.load_checkpoint(net, resume_path)  # the backbone is asked before Lightning loads it
+    if resume_path is not None:
+        nets.check_resumable(net, resume_path)  # and a frozen backbone is asked before Lightning loads it
     if config.model.backbone != IMPORTED:
         check_views(net, config.tta, image_hw=nets.image_hw_of(config), name=config.model.backbone)
+        smaller = compose.scheduled_sizes(config)
+        nets.check_sizes(net, dict.fromkeys(smaller.values()), name=config.model.backbone)
     store = compose.frozen_features(config, net, material, console=console)
     if store is None and config.model.backbone_frozen:
         console.print(
@@ -179,8 +203,13 @@ def _train_fold(
         f"Fold {number}: {config.model.backbone} on {len(data.train)} images, {len(data.val)} held out"
         + (f", and {seen} of the boats it trains on" if seen else "")
     )
+    if config.find_batch_size:
+        find_batch_size(config, net, data, console=console)
+        return
     provenance = _provenance(material, folds)
     module = compose.create_module(config, net, data, provenance=provenance)
+    if config.trainer.compile:
+        compile_net(net, image_hw=nets.image_hw_of(config), console=console)
     if config.find_lr:
         _find_lr(config, module, data, run_dir, console=console)
         return
@@ -188,17 +217,58 @@ def _train_fold(
     tracked: dict[str, Any] = {"name": name, "provenance": provenance, "console": console}
     with open_run(config, run_dir, number=number, **tracked) as wandb_run:
         loggers = create_loggers(logger_names(config), folder=folder, wandb_run=wandb_run, console=console)
-        trainer = compose.create_trainer(config, folder, loggers=loggers, console=console, report=report)
-        fit(trainer, module, data, resume_path=resume_path)
+        trainer = _fit(config, module, data, folder, loggers=loggers, console=console, report=report)
         if config.trainer.fast_dev_run:
             return
         _keep_best(trainer, net, folder)
+        interpret_net(net)
         if not trainer.is_global_zero:
             return
         device = trainer.strategy.root_device
-        _predict_fold(net, data, material, folds, folder, number=number, device=device, tta=config.tta, console=console)
+        with memory_told(data.batch_size, accumulated=config.trainer.accumulate_grad_batches):
+            _predict_fold(
+                net, data, material, folds, folder, number=number, device=device, tta=config.tta, console=console
+            )
         if wandb_run is not None:
             send_fold(wandb_run, config, material, folds, number, run_dir, net=net, data=data, device=device, **tracked)
+
+
+def _fit(
+    config: Any,
+    module: FishModule,
+    data: FisheriesDataModule,
+    folder: Path,
+    *,
+    loggers: Sequence[Logger],
+    console: Console,
+    report: Report | None,
+) -> pl.Trainer:
+    """Train, and return what did; where memory is short, go on from the last epoch with half the batch if wanted.
+
+    Raises:
+        OutOfMemoryError: that is not wanted, or the batch is one image, or processes train together, of which others go on.
+    """
+    halves, first = config.trainer.on_oom == "halve", nets.resume_path(folder) is None
+    untrained = {name: tensor.clone() for name, tensor in module.net.state_dict().items()} if halves and first else {}
+    while True:
+        trainer = compose.create_trainer(config, folder, loggers=loggers, console=console, report=report)
+        try:
+            with memory_told(data.batch_size, accumulated=config.trainer.accumulate_grad_batches):
+                fit(trainer, module, data, resume_path=nets.resume_path(folder))
+            return trainer
+        except OutOfMemoryError as error:
+            if not halves or data.batch_size == 1 or trainer.world_size > 1:
+                raise
+            told = str(error).split(":")[0]
+        del trainer  # and with it what the batch took
+        gc.collect()
+        torch.cuda.empty_cache()
+        if nets.resume_path(folder) is None:
+            module.net.load_state_dict(untrained)
+        data.batch_size = config.data.batch_size = data.batch_size // 2
+        config.trainer.accumulate_grad_batches *= 2
+        save_config(config, folder.parent)
+        console.print(f"  [yellow]{told}[/]: going on with {data.batch_size}, and twice as many batches to a step")
 
 
 def _describe_pseudo(

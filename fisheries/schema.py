@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import difflib
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -109,7 +111,11 @@ def write_table(table: pd.DataFrame, path: Path | str) -> Path:
 
 
 def write_atomic(path: Path | str, data: bytes) -> None:
-    """Write `data` beside `path`, sync it, and rename it, so that `path` is the old file or the new one, whole."""
+    """Write `data` beside `path`, sync it, and rename it, so that `path` is the old file or the new one, whole.
+
+    Raises:
+        OSError: it can't be written; names `path`.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -120,9 +126,19 @@ def write_atomic(path: Path | str, data: bytes) -> None:
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)
         raise
+
+
+def sweep_leftovers(folder: Path, *, older_s: float = 0) -> None:
+    """Remove what `write_atomic` left in a folder when its process was killed, if it is older than so many seconds."""
+    for path in folder.glob(".?*.????????"):
+        with contextlib.suppress(OSError):  # another process has just renamed it
+            if path.is_file() and time.time() - path.stat().st_mtime >= older_s:
+                path.unlink()
 
 
 def read_predictions(path: Path | str, classes: Sequence[str] | None = None) -> pd.DataFrame:

@@ -99,12 +99,12 @@ def test_trainer_names_every_argument_of_lightning_but_those_that_are_ours():
     # there is no test loop, and prediction is ours
     ours |= {"limit_test_batches", "limit_predict_batches"}
     known = set(inspect.signature(pl.Trainer.__init__).parameters)
-    assert set(composed().trainer) == (known - ours) | {"gpus"}
+    assert set(composed().trainer) == (known - ours) | {"gpus", "on_oom", "channels_last", "compile"}
 
 
 def test_transform_names_every_argument_of_the_training_transform():
     known = set(inspect.signature(train_transform).parameters) - {"image_hw"}
-    assert set(composed().transform) == known
+    assert set(composed().transform) == known | {"schedule"}
 
 
 def test_box_loss_has_the_scale_of_lesson_7():
@@ -142,6 +142,8 @@ def test_everything_that_is_out_of_range_is_listed_at_once():
         ("split=random split.seen_share=0.1", "split=random holds out seen boats in any case; leave it 0"),
         ("trainer.max_epochs=0", "trainer.max_epochs=0: expected at least 1, or -1"),
         ("find_lr=yes", "find_lr='yes': expected true or false"),
+        ("find_batch_size=yes", "find_batch_size='yes': expected true or false"),
+        ("find_lr=true find_batch_size=true", "find_lr=true with find_batch_size: give one of them"),
         ("find_lr=true trainer.fast_dev_run=true", "find_lr=true with trainer.fast_dev_run: give one of them"),
         ("ema=1", "ema=1: expected a number from 0 to 0.99999"),
         ("finetune.lr_decay=2", "finetune.lr_decay=2: expected a number from 0.001 to 1"),
@@ -161,6 +163,25 @@ def test_everything_that_is_out_of_range_is_listed_at_once():
         ("finetune=phased model.backbone_frozen=true", "with phases that would open the backbone: give finetune=none"),
         ("finetune=phased trainer.max_steps=9", "trainer.max_steps=9: phases are counted in epochs; leave it -1"),
         ("transform.night=1.5", "transform.night=1.5: expected a number from 0 to 1"),
+        (
+            "transform.schedule=0.5",
+            "transform.schedule=0.5: expected rising shares of data.image_hw up to 1, such as [0.5,",
+        ),
+        ("transform.schedule=[0.75,0.5,1]", "transform.schedule=[0.75, 0.5, 1]: expected rising shares"),
+        ("transform.schedule=[0.5,0.75]", "transform.schedule=[0.5, 0.75]: expected rising shares"),
+        (
+            "transform.schedule=[0.9,1] data.image_hw=[64,96]",
+            "transform.schedule=[0.9, 1] comes to 64x96, 64x96 pixels: sides are multiples of 32; give other shares",
+        ),
+        (
+            "transform.schedule=[0.5,1] model.backbone_frozen=true transform=none",
+            "transform.schedule=[0.5, 1]: features are stored of pictures of one size; give transform.schedule=null",
+        ),
+        (
+            "transform.schedule=[0.5,1] trainer.max_epochs=1",
+            "transform.schedule=[0.5, 1] divides the epochs into 2 parts: give as many trainer.max_epochs",
+        ),
+        ("transform.schedule=[0.5,1] trainer.max_steps=9", "give as many trainer.max_epochs, and no max_steps"),
         ("mix.mixup=-1", "mix.mixup=-1: expected a number from 0 to 100"),
         ("mix.cutmix=yes", "mix.cutmix='yes': expected a number from 0 to 100"),
         ("tta=flip", "tta='flip': did you mean 'flips'?"),
@@ -194,6 +215,10 @@ def test_a_word_that_only_looks_like_a_value_is_refused(override: str, message: 
         (
             "find_lr=true trainer.accelerator=cpu trainer.devices=2",
             "find_lr=true searches in one process: give trainer.gpus=1, or trainer.devices=1",
+        ),
+        (
+            "find_batch_size=true trainer.accelerator=cpu trainer.devices=2",
+            "find_batch_size=true searches in one process: give trainer.gpus=1, or trainer.devices=1",
         ),
     ],
 )

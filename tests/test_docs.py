@@ -95,6 +95,15 @@ def test_every_command_is_on_the_page_of_commands(texts: dict[str, str]):
         assert f" `{name}`\n" in texts["commands.md"]
 
 
+def test_every_test_of_a_fault_is_a_row_that_says_what_happens(generate: ModuleType):
+    tests, page = ROOT / "tests" / "faults", (ROOT / "docs" / "reliability.md").read_text()
+    assert generate.with_fault_tables(page, tests) == page, "run: python docs/generate.py"
+    written = [path.read_text() for path in tests.glob("test_*.py")]
+    rows = page.split(generate.MADE)[1].count("\n| ") - page.split(generate.MADE)[1].count("\n| fault")
+    assert rows == sum(len(re.findall(r"^def test_", text, flags=re.MULTILINE)) for text in written) + len(written)
+    assert "| None |" not in page
+
+
 def command_names(group: Any, name: str) -> Iterator[str]:
     for word, command in group.commands.items():
         yield from command_names(command, f"{name} {word}") if hasattr(command, "commands") else [f"{name} {word}"]

@@ -22,7 +22,7 @@ from fisheries.schema import InputError
 
 _PARTS = {"unseen": "unseen boats", "seen": "seen boats", "holdout": "holdout boats"}
 # Say where a run lies rather than what it does.
-NOT_COMPARED = ("overrides", "resume", "submissions_dir", "tables_dir", "find_lr")
+NOT_COMPARED = ("overrides", "resume", "submissions_dir", "tables_dir", "find_lr", "find_batch_size")
 
 
 def compare_runs(run_dirs: Sequence[Path]) -> pd.DataFrame:

@@ -163,7 +163,8 @@ def _state(folder: Path) -> str:
     if not (folder / "config.yaml").is_file():
         return ""
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    return UNSCORED if config.get("find_lr") or config["trainer"]["fast_dev_run"] else UNFINISHED
+    is_search = config.get("find_lr") or config.get("find_batch_size")
+    return UNSCORED if is_search or config["trainer"]["fast_dev_run"] else UNFINISHED
 
 
 def _overrides(folder: Path) -> list[str]:

@@ -101,6 +101,9 @@ def predict(
     fold_mean: Annotated[
         str | None, typer.Option(help="mean of the folds: arithmetic or geometric; by default the run's own")
     ] = None,
+    precision: Annotated[
+        str, typer.Option(help="float32, bfloat16, or auto: what is fastest here without moving the log loss")
+    ] = "auto",
     gpus: Annotated[str, typer.Option(help="0 for the CPU, 1, or auto")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     workers: Annotated[int, typer.Option(min=0, help="processes that read photographs")] = 2,
@@ -110,6 +113,8 @@ def predict(
     In two stages, fish are cut out as the crops that the second run was trained on. Whether there is no fish is for the
     first run to say; which one it is, for the second, or for its prior where the first sees no fish: no box with an area,
     or a probability of no fish above one half. Several fish in a photograph are averaged by their boxes' score.
+
+    Stopped before its end, the same command goes on with what it kept in `<out>.partial`.
 
     Example: `fisheries predict runs/2026-01-31_12-00-00-ab12 photos/ --out photos.csv`, or with a second stage
     `fisheries predict runs/FRAMES photos/ --crops-run runs/CROPS`
@@ -132,6 +137,7 @@ def predict(
         workers=workers,
         tta=tta,
         fold_mean=fold_mean,
+        precision=precision,
         console=console,
     )
     console.print(f"Wrote {out} ({len(table)} rows)")

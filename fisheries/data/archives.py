@@ -53,7 +53,17 @@ def unpack_zip(
             _check_sizes(path, members, folder, most_bytes=most_bytes, most_ratio=most_ratio)
             shown = track(members, f"  {path.name}", disable=not progress)
             return sum([_unpack(archive, member, folder / member.filename) for member in shown])
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except InputError:
+        raise
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+        LookupError,
+        ValueError,
+        RuntimeError,
+    ) as error:
         raise InputError(f"{path}: truncated or damaged ({error}); delete it and download it again") from error
     except OSError as error:
         raise InputError(f"{path}: can't be unpacked into {folder} ({error})") from error

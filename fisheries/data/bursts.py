@@ -32,6 +32,7 @@ _BLOCKS_HW = (4, 7)  # means of so many blocks are hashed
 _TABLES = 12  # hashes of each frame
 _BUCKET = 40  # frames that may share a hash, so that a camera that hardly changes costs no more than others
 _FAR = 4.0  # tones by which the blocks of frames of one moment never differ in the mean
+_SOME = 4  # one in so many tones is compared first: most pairs differ by too much in these alone
 _CHUNK = 2048  # pairs compared at a time
 
 Pixels = NDArray[np.uint8]
@@ -59,10 +60,10 @@ def find_bursts(manifest: pd.DataFrame, thumbnails: Pixels, *, progress: bool = 
     content = images["sha256"].where(images["sha256"] != "", ids)
     shown = images[images["status"] == OK]
     shown = shown[~content[shown.index].duplicated()]
-    pictures = _pictures(thumbnails[manifest.index.get_indexer(shown.index)])
+    pictures = _pictures(thumbnails, manifest.index.get_indexer(shown.index))
     sizes = list(shown.groupby(["height", "width"]).indices.values())
     pairs = _candidates(pictures, sizes, progress=progress)
-    first = _join(pairs, _differences(pictures, pairs, progress=progress), count=len(shown))
+    first = _join(pairs, _differences(pictures, pairs, below=SAME_TONES, progress=progress), count=len(shown))
     known = content[shown.index]
     moments = dict(zip(known, known.iloc[first], strict=True))
     moment = [moments.get(name, name) for name in content]
@@ -80,15 +81,15 @@ def compare_frames(thumbnails: Pixels, pairs: Ints, *, progress: bool = False) -
     Returns:
         (P,) by how many tones they differ in the mean; infinity for those that are plainly of different moments.
     """
-    return _differences(_pictures(thumbnails), pairs, progress=progress)
+    return _differences(_pictures(thumbnails, np.arange(len(thumbnails))), pairs, progress=progress)
 
 
-def _pictures(thumbnails: Pixels) -> Pixels:
-    """Return small pictures (N, h, w, 3) in tones."""
+def _pictures(thumbnails: Pixels, rows: Ints) -> Pixels:
+    """Return small pictures (N, h, w, 3) of some thumbnails in tones."""
     height, width = _PICTURE_HW
-    pictures = np.empty((len(thumbnails), height, width, 3), np.uint8)
-    for picture, thumbnail in zip(pictures, thumbnails, strict=True):
-        light = cv2.resize(thumbnail, (width, height), interpolation=cv2.INTER_AREA) + np.float32(_FLOOR)
+    pictures = np.empty((len(rows), height, width, 3), np.uint8)
+    for picture, row in zip(pictures, rows, strict=True):
+        light = cv2.resize(thumbnails[row], (width, height), interpolation=cv2.INTER_AREA) + np.float32(_FLOOR)
         picture[:] = np.minimum(100 * np.sqrt(light / light.mean()), 255)
     return pictures
 
@@ -104,12 +105,15 @@ def _candidates(pictures: Pixels, groups: Sequence[Ints], *, progress: bool) -> 
     blocks = _blocks(pictures)
     contrast = np.array([picture.std(axis=(0, 1)).max() for picture in pictures])
     groups = [group[contrast[group] >= _FLAT] for group in groups]
-    found = [np.empty((0, 2), np.int64)]
+    found = [np.empty(0, np.int64)]
     hashes = [(group, table) for group in groups for table in range(_TABLES)]
     for group, table in _track(hashes, "Hashing frames", progress=progress):
         buckets = _hash(blocks[group], rng=np.random.default_rng(table))
-        found.append(np.sort(group[_pairs_within(buckets)], axis=1))
-    return np.unique(np.concatenate(found), axis=0)
+        one, other = group[_pairs_within(buckets)].T
+        found.append(np.minimum(one, other) * len(pictures) + np.maximum(one, other))  # a number a pair sorts quickly
+    pairs = np.sort(np.concatenate(found))
+    pairs = pairs[np.diff(pairs, prepend=-1) > 0]
+    return np.stack(np.divmod(pairs, max(len(pictures), 1)), axis=1)
 
 
 def _hash(features: Floats, *, rng: np.random.Generator) -> Ints:
@@ -139,27 +143,43 @@ def _pairs_within(bucket: Ints) -> Ints:
     return np.concatenate(pairs)
 
 
-def _differences(pictures: Pixels, pairs: Ints, *, progress: bool) -> Floats:
-    """Return by how many tones the pictures of each pair differ in the mean; infinity where their blocks do by much."""
-    kernel = np.ones((2 * _REACH + 1, 2 * _REACH + 1), np.uint8)
-    blocks, flat = _blocks(pictures), pictures.reshape(len(pictures), math.prod(pictures.shape[1:]))
-    lowest = np.array([cv2.erode(picture, kernel) for picture in pictures], np.uint8).reshape(flat.shape)
-    highest = np.array([cv2.dilate(picture, kernel) for picture in pictures], np.uint8).reshape(flat.shape)
+def _differences(pictures: Pixels, pairs: Ints, *, below: float = np.inf, progress: bool) -> Floats:
+    """Return by how many tones the pictures of each pair differ in the mean.
+
+    It is infinity where their blocks differ by much, and may be where it is not `below`.
+    """
+    blocks, tones = _blocks(pictures), _tones(pictures)
+    some = [np.ascontiguousarray(values[:, ::_SOME]) for values in tones]
+    most = below * tones[0].shape[1]
     differences = np.full(len(pairs), np.inf, np.float32)
     starts = range(0, len(pairs), _CHUNK)
     for start in _track(starts, "Comparing frames", progress=progress):
-        one, other = pairs[start : start + _CHUNK].T
-        near = np.flatnonzero(np.abs(blocks[one] - blocks[other]).mean(axis=1) < _FAR)
-        one, other = one[near], other[near]
-        differences[start + near] = np.maximum(
-            _outside(flat[one], lowest[other], highest[other]), _outside(flat[other], lowest[one], highest[one])
-        ).mean(axis=1)
+        part = pairs[start : start + _CHUNK]
+        near = np.flatnonzero(np.abs(blocks[part[:, 0]] - blocks[part[:, 1]]).mean(axis=1) < _FAR)
+        near = near[_outside(some, part[near]).sum(axis=1) < most]
+        differences[start + near] = _outside(tones, part[near]).mean(axis=1)
     return differences
 
 
-def _outside(pixels: Pixels, lowest: Pixels, highest: Pixels) -> Pixels:
-    """Return by how much pixels are darker or brighter than anything nearby in the other picture."""
-    return np.maximum(pixels, lowest) - np.minimum(pixels, highest)
+def _tones(pictures: Pixels) -> list[Pixels]:
+    """Return the tones of pictures (N, F), and the lowest and the highest nearby."""
+    kernel = np.ones((2 * _REACH + 1, 2 * _REACH + 1), np.uint8)
+    tones = pictures.reshape(len(pictures), math.prod(pictures.shape[1:]))
+    lowest, highest = np.empty_like(tones), np.empty_like(tones)
+    for picture, low, high in zip(pictures, lowest, highest, strict=True):
+        low[:] = cv2.erode(picture, kernel).ravel()
+        high[:] = cv2.dilate(picture, kernel).ravel()
+    return [tones, lowest, highest]
+
+
+def _outside(tones: Sequence[Pixels], pairs: Ints) -> Pixels:
+    """Return by how much each tone of one picture or the other is darker or brighter than any nearby in its partner."""
+    own, lowest, highest = tones
+    one, other = pairs.T
+    return np.maximum(
+        np.maximum(own[one], lowest[other]) - np.minimum(own[one], highest[other]),
+        np.maximum(own[other], lowest[one]) - np.minimum(own[other], highest[one]),
+    )
 
 
 def _join(pairs: Ints, differences: Floats, *, count: int) -> Ints:
@@ -170,19 +190,30 @@ def _join(pairs: Ints, differences: Floats, *, count: int) -> Ints:
     """
     same = differences < SAME_TONES
     votes = _votes(pairs, same, count=count)
-    burst = np.arange(count)
+    joined = list(range(count))  # another frame of the same burst, or the frame itself
     links = pairs[same][np.argsort(differences[same], kind="stable")]
-    for one, other in links.tolist():
-        kept, gone = sorted((int(burst[one]), int(burst[other])))
+    for link in links.tolist():
+        gone, kept = sorted((_burst(joined, frame) for frame in link), key=lambda burst: len(votes[burst]))
         if kept != gone and votes[kept][gone] >= 0:
-            burst[burst == gone] = kept
+            joined[gone] = kept
             _merge(votes, kept=kept, gone=gone)
-    return burst
+    burst = np.array([_burst(joined, frame) for frame in range(count)], np.int64)
+    _, first, number = np.unique(burst, return_index=True, return_inverse=True)
+    return np.asarray(first[number], np.int64)
+
+
+def _burst(joined: list[int], frame: int) -> int:
+    """Follow a frame to the one that stands for its burst, and shorten the way for the next time."""
+    while joined[frame] != frame:
+        joined[frame] = joined[joined[frame]]
+        frame = joined[frame]
+    return frame
 
 
 def _votes(pairs: Ints, same: NDArray[np.bool_], *, count: int) -> dict[int, Counter[int]]:
     """Return what speaks for joining one frame and another, not less than 0 if enough does, where a chain could."""
-    chain = connected_components(coo_array((same, pairs.T), shape=(count, count)), directed=False)[1]
+    links = coo_array((same[same], pairs[same].T), shape=(count, count))
+    chain = connected_components(links, directed=False)[1]
     within = chain[pairs[:, 0]] == chain[pairs[:, 1]]
     votes: dict[int, Counter[int]] = defaultdict(Counter)
     for (one, other), is_same in zip(pairs[within].tolist(), same[within].tolist(), strict=True):

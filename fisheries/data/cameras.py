@@ -7,6 +7,7 @@ agree.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -36,6 +37,7 @@ _SAME = 0.38  # agreement from which groups are one camera: of 150 cameras two p
 _OTHER_SIZE = 0.6  # what an agreement is worth between images of different sizes
 _STABLE = (0.2, 0.4)  # limits of a camera's stable share: fewer edges are chance, more come from bursts
 _SAMPLE = 2500  # images compared with each other at a time; the others are compared with cameras only
+_CHUNK = 2048  # images worked on at a time
 _ROUNDS = 2  # of giving each image to the camera that it fits best
 
 
@@ -61,12 +63,14 @@ def edge_maps(
     Returns:
         The edges (N, F) of each image, and the number of its size (N,).
     """
-    pixels = thumbnails[manifest.index.get_indexer(ids)]
+    rows = manifest.index.get_indexer(ids)
     sizes, size = np.unique(manifest.loc[ids, ["height", "width"]].to_numpy(), axis=0, return_inverse=True)
-    for number in range(len(sizes)):
-        pixels[size == number] = _without_bars(pixels[size == number])
-    shown = track(pixels, "Tracing edges", disable=not progress, unit=IMAGES)
-    return np.array([_edge_map(picture) for picture in shown]), size.astype(np.int64)
+    bars = [_find_bars(thumbnails, rows[size == number]) for number in range(len(sizes))]
+    maps = np.empty((len(rows), len(_edge_map(np.zeros(thumbnails.shape[1:], np.uint8)))), np.float32)
+    shown = track(rows, "Tracing edges", disable=not progress, unit=IMAGES)
+    for edges, row, number in zip(maps, shown, size, strict=True):
+        edges[:] = _edge_map(_without_bars(thumbnails[row], *bars[number]))
+    return maps, size.astype(np.int64)
 
 
 def _edge_map(picture: Pixels) -> Maps:
@@ -97,18 +101,22 @@ def _blocks(cells: NDArray[np.float32]) -> Maps:
     return np.asarray(blocks.ravel() / np.sqrt(len(blocks)), np.float32)
 
 
-def _without_bars(pictures: Pixels) -> Pixels:
-    """Return pictures (n, H, W, 3) of one size, with the black bars that most have on two opposite sides cut off.
+def _find_bars(thumbnails: Pixels, rows: Codes) -> tuple[int, int]:
+    """Return how many lines to cut off the left and right, and off top and bottom, of thumbnails of one size.
 
     The same photograph comes bare, and with bars that make it wider.
     """
-    height, width = pictures.shape[1:3]
-    light = pictures.max(axis=3)
-    left, top = (_bar(np.quantile(light, 0.98, axis=axis)) for axis in (1, 2))  # as a line has noise
+    light = [thumbnails[rows[part]].max(axis=3) for part in _chunks(len(rows))]
+    # not the brightest pixel of a line, as a line has noise
+    across, down = (np.concatenate([np.quantile(part, 0.98, axis=axis) for part in light]) for axis in (1, 2))
+    return _bar(across), _bar(down)
+
+
+def _without_bars(picture: Pixels, left: int, top: int) -> Pixels:
+    height, width = picture.shape[:2]
     if not left and not top:
-        return pictures
-    inner = pictures[:, top : height - top, left : width - left]
-    return np.array([cv2.resize(picture, (width, height)) for picture in inner])
+        return picture
+    return np.asarray(cv2.resize(picture[top : height - top, left : width - left], (width, height)), np.uint8)
 
 
 def _bar(light: NDArray[np.float64]) -> int:
@@ -163,10 +171,19 @@ def _cameras(maps: Maps, size: Codes, label: Codes) -> _Cameras:
     member = csr_matrix((np.ones(len(rows), np.float32), (label[rows], rows)), shape)
     count = np.bincount(label[rows])
     total = member @ maps
-    pairs = (total**2).sum(axis=1) - member @ (maps**2).sum(axis=1)  # likeness, summed over two different images
+    pairs = (total**2).sum(axis=1) - member @ _self_likeness(maps)  # likeness, summed over two different images
     stable = np.where(count > 1, pairs / np.maximum(count * (count - 1), 1), _STABLE[1])
     has_size = member @ np.eye(int(size.max()) + 1, dtype=np.float32)[size] > 0
     return _Cameras(count, total, np.clip(stable, *_STABLE), has_size)
+
+
+def _self_likeness(maps: Maps) -> NDArray[np.float32]:
+    return np.concatenate([(maps[rows] ** 2).sum(axis=1) for rows in _chunks(len(maps))])
+
+
+def _chunks(count: int) -> list[slice]:
+    """Cut rows into parts, so that what is worked out of them needs little memory."""
+    return [slice(start, start + _CHUNK) for start in range(0, max(count, 1), _CHUNK)]
 
 
 def _merge(maps: Maps, size: Codes, label: Codes, *, same: float) -> Codes:
@@ -191,28 +208,39 @@ def _merge(maps: Maps, size: Codes, label: Codes, *, same: float) -> Codes:
 
 def _assign(maps: Maps, size: Codes, label: Codes, *, same: float) -> Codes:
     """Return the camera that each image fits best, or its own or none (-1) if it fits no other well."""
-    fit = fits(maps, size, label)
-    label = np.where(fit.max(axis=1) >= same, fit.argmax(axis=1), label)
-    used, number = np.unique(label, return_inverse=True)
+    best = [(fit.max(axis=1), fit.argmax(axis=1)) for fit in _fits(maps, size, label)]
+    most, camera = (np.concatenate(values) for values in zip(*best, strict=True))
+    used, number = np.unique(np.where(most >= same, camera, label), return_inverse=True)
     return np.asarray(number - int(used[0] == -1), np.int64)
 
 
 def fits(maps: Maps, size: Codes, label: Codes) -> NDArray[np.float32]:
     """Return how well each image fits each camera without it, (N, K); the lone image of a camera fits it by `_SAME`."""
+    return np.concatenate(list(_fits(maps, size, label)))
+
+
+def _fits(maps: Maps, size: Codes, label: Codes) -> Iterator[NDArray[np.float32]]:
+    """Yield the rows of `fits`, `_CHUNK` at a time: of 100,000 images and 1,000 cameras, all would be 400 MB."""
     cameras = _cameras(maps, size, label)
-    fit = maps @ (cameras.total / cameras.count[:, None] / cameras.stable[:, None]).T.astype(np.float32)
-    fit *= np.where(cameras.has_size[:, size].T, 1, _OTHER_SIZE)
-    rows = np.flatnonzero(label >= 0)
-    own = label[rows]
-    others = (maps[rows] * cameras.total[own]).sum(axis=1) - (maps[rows] ** 2).sum(axis=1)
-    left_out = others / np.maximum(cameras.count[own] - 1, 1) / cameras.stable[own]
-    fit[rows, own] = np.where(cameras.count[own] > 1, left_out, _SAME)
-    return fit
+    mean = (cameras.total / cameras.count[:, None] / cameras.stable[:, None]).T.astype(np.float32)
+    for rows in _chunks(len(maps)):
+        fit = maps[rows] @ mean
+        fit *= np.where(cameras.has_size[:, size[rows]].T, 1, _OTHER_SIZE)
+        known = np.flatnonzero(label[rows] >= 0)
+        own, held = label[rows][known], maps[rows][known]
+        others = (held * cameras.total[own]).sum(axis=1) - (held**2).sum(axis=1)
+        left_out = others / np.maximum(cameras.count[own] - 1, 1) / cameras.stable[own]
+        fit[known, own] = np.where(cameras.count[own] > 1, left_out, _SAME)
+        yield fit
 
 
 def confidence_of(maps: Maps, size: Codes, label: Codes) -> NDArray[np.float64]:
     """Return how much better each image fits its own camera than the next best, in [0, 1]; see `boats.find_boats`."""
-    fit = fits(maps, size, label).astype(np.float64)
+    parts = zip(_fits(maps, size, label), _chunks(len(maps)), strict=True)
+    return np.concatenate([_confidence(fit.astype(np.float64), label[rows]) for fit, rows in parts])
+
+
+def _confidence(fit: NDArray[np.float64], label: Codes) -> NDArray[np.float64]:
     own = fit[np.arange(len(fit)), label].copy()
     fit[np.arange(len(fit)), label] = 0
     return np.clip(np.minimum(own, 1) - np.maximum(fit.max(axis=1), 0), 0, 1)

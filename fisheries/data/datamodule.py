@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
+import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Sampler
 
@@ -20,10 +21,11 @@ from fisheries.data.metadata import SizeStatistics, fit_sizes
 from fisheries.data.mixed_sampler import MixedSampler
 from fisheries.data.pseudo_rows import why_left_out
 from fisheries.data.transforms import Transform
+from fisheries.data.watch import Watched
 from fisheries.schema import InputError
 
 # A worker that has said nothing for this long hangs, and the run ends.
-WORKER_TIMEOUT_S = 120
+WORKER_TIMEOUT_S = 100
 
 
 class FisheriesDataModule(pl.LightningDataModule):
@@ -39,7 +41,7 @@ class FisheriesDataModule(pl.LightningDataModule):
         batch_size: images in a batch, for each process.
         workers: processes that read and transform, 0 for none.
         seed: of orders and views.
-        plain_epochs: in which training views are made by `eval_transform`.
+        epoch_transforms: make the training views of epochs that have one of their own, by the epoch's number.
         balanced: whether each class is drawn as often as any other, with replacement.
         extra: further rows to train on, such as pseudo-labels: a manifest with a `weight` and, for each class, a
             column with its share of the target. An epoch is one pass over `train` all the same.
@@ -47,6 +49,7 @@ class FisheriesDataModule(pl.LightningDataModule):
         store: what a frozen backbone makes of all these images; then no photograph is read.
         views: names of the training images' views in the store, taken in turn by epochs.
         cache: has the photographs at the size of the views, or takes them as they are read.
+        draw_only: whether training pictures are changed on the device, see `FishDataset`.
 
     Raises:
         InputError: no rows, an image on both sides, an unknown label, or an extra row that is held out, or of a boat or
@@ -65,13 +68,14 @@ class FisheriesDataModule(pl.LightningDataModule):
         batch_size: int,
         workers: int,
         seed: int,
-        plain_epochs: Collection[int] = (),
+        epoch_transforms: Mapping[int, Transform] | None = None,
         balanced: bool = False,
         extra: pd.DataFrame | None = None,
         extra_share: float = 0.25,
         store: FeatureStore | None = None,
         views: Sequence[str] = (PLAIN,),
         cache: ImageCache | None = None,
+        draw_only: bool = False,
     ) -> None:
         super().__init__()
         _check_apart(train, val, extra)
@@ -92,7 +96,12 @@ class FisheriesDataModule(pl.LightningDataModule):
         self.train_set: FishDataset | EncodedDataset
         if store is None:
             self.train_set = FishDataset(
-                rows, transform=train_transform, seed=seed, plain=eval_transform, plain_epochs=plain_epochs, cache=cache
+                rows,
+                transform=train_transform,
+                seed=seed,
+                epoch_transforms=epoch_transforms,
+                cache=cache,
+                draw_only=draw_only,
             )
         else:
             self.train_set = EncodedDataset(rows, store=store, views=views)
@@ -189,7 +198,7 @@ def _loader(
     drop_last: bool = False,
 ) -> DataLoader[Batch]:
     return DataLoader(
-        dataset,  # type: ignore[arg-type]
+        Watched(dataset, dataset.paths) if workers and isinstance(dataset, FishDataset) else dataset,  # type: ignore[arg-type]
         batch_size=batch_size,
         sampler=sampler,
         collate_fn=_whole if isinstance(dataset, EncodedDataset) else None,
@@ -197,6 +206,8 @@ def _loader(
         drop_last=drop_last,
         persistent_workers=workers > 0,
         timeout=WORKER_TIMEOUT_S if workers else 0,
+        # then a GPU is in use, and copies to it go on beside its work
+        pin_memory=torch.cuda.is_initialized(),  # type: ignore[no-untyped-call]
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from fisheries.data.image_cache import ImageCache
 from fisheries.data.images import read_shrunk
 from fisheries.data.metadata import SizeStatistics
 from fisheries.data.transforms import Transform
+from fisheries.data.warp import Change, backwards
 from fisheries.schema import InputError, largest_boxes, nearest
 
 Key = tuple[int, int] | int
@@ -63,9 +64,9 @@ class FishDataset(Dataset[dict[str, Any]]):
         rows: the images; of crops, such as `crop_table` returns, only these are read.
         transform: makes a view of a photograph.
         seed: the view of an image depends on (seed, epoch, position) alone, whatever the number of workers.
-        plain: makes the views of the epochs in `plain_epochs`.
-        plain_epochs: none by default.
-        cache: has the photographs at the size of the views, or takes them as they are read.
+        epoch_transforms: make the views of epochs that have one of their own, by the epoch's number.
+        cache: has the photographs at the size of `transform`'s views, or takes them as they are read.
+        draw_only: whether pictures come as they are, with what is to be done to them, see `Batch`.
     """
 
     def __init__(
@@ -74,9 +75,9 @@ class FishDataset(Dataset[dict[str, Any]]):
         *,
         transform: Transform,
         seed: int,
-        plain: Transform | None = None,
-        plain_epochs: Collection[int] = (),
+        epoch_transforms: Mapping[int, Transform] | None = None,
         cache: ImageCache | None = None,
+        draw_only: bool = False,
     ) -> None:
         images = rows.images
         self.image_ids = images.index.tolist()
@@ -84,8 +85,8 @@ class FishDataset(Dataset[dict[str, Any]]):
         self.regions = images[list(REGION)].to_numpy(dtype=np.int64) if REGION[0] in images else None  # (N, 4)
         self.targets, self.weights = rows.targets, rows.weights
         self.image_hw, self.boxes_xyxy = rows.image_hw, rows.boxes_xyxy
-        self.transform, self.plain, self.plain_epochs = transform, plain or transform, plain_epochs
-        self.seed, self.cache = seed, cache
+        self.transform, self.epoch_transforms = transform, epoch_transforms or {}
+        self.seed, self.cache, self.draw_only = seed, cache, draw_only
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -94,15 +95,14 @@ class FishDataset(Dataset[dict[str, Any]]):
         """Return the sample at `key` = (epoch, position)."""
         epoch, position = epoch_and_position(key)
         box = self.boxes_xyxy[position]
-        transform = self.plain if epoch in self.plain_epochs else self.transform
-        view = transform(
-            self._read(position),
-            None if np.isnan(box).any() else box,
-            int(np.random.SeedSequence([self.seed, epoch, position]).generate_state(1)[0]),
-        )
+        transform = self.epoch_transforms.get(epoch, self.transform)
+        seed = int(np.random.SeedSequence([self.seed, epoch, position]).generate_state(1)[0])
+        given = self._read(position), None if np.isnan(box).any() else box, seed
+        view, change = transform.draw(*given) if self.draw_only else (transform(*given), None)
         has_box = view.box_xyxy is not None
         return {
             "image": torch.from_numpy(np.ascontiguousarray(view.image.transpose(2, 0, 1))),
+            **({} if change is None else _change_tensors(change)),
             "image_hw": torch.from_numpy(self.image_hw[position]),
             "target": torch.from_numpy(self.targets[position]),
             "weight": torch.tensor(self.weights[position]),
@@ -206,6 +206,11 @@ def _boxes_xywh_px(boxes: pd.DataFrame, image_ids: pd.Index) -> NDArray[np.float
     return (
         largest_boxes(boxes).reindex(image_ids)[["left", "top", "box_width", "box_height"]].to_numpy(dtype=np.float64)
     )
+
+
+def _change_tensors(change: Change) -> dict[str, torch.Tensor]:
+    colors = np.eye(3, 4) if change.colors is None else change.colors
+    return {"places": torch.from_numpy(backwards(change.places)).float(), "colors": torch.from_numpy(colors).float()}
 
 
 def _to_cxcywh(box_xyxy: NDArray[np.float64] | None) -> torch.Tensor:

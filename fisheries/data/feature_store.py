@@ -22,6 +22,7 @@ PLAIN = ""  # the view of which nothing is left to chance
 # Rounding to float16 is lossless enough if it adds less than this to a feature's spread over images.
 _ROUNDING = 1e-3
 _FREE_BYTES = 1 << 30  # left to others on the disk
+_ANEW = "remove its folder and compute the features, or import them, anew"
 
 
 @dataclass(frozen=True)
@@ -82,14 +83,35 @@ def store_dir(base: Path, about: Mapping[str, Any]) -> Path:
 
 
 def open_store(folder: Path) -> FeatureStore:
-    """Open the whole shards in a folder; one that was being written when its process ended is not there."""
+    """Open the whole shards in a folder; one that was being written when its process ended is not there.
+
+    Raises:
+        InputError: a shard is damaged, or was not written by `write_shard`.
+    """
     shards: list[NDArray[Any]] = []
     places: dict[str, tuple[int, int]] = {}
     for keys_file in sorted(folder.glob("*.keys")):
-        # as a plain array, since a row of np.memmap costs more than the bytes in it
-        shards.append(np.asarray(np.load(keys_file.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)))
-        places |= {key: (len(shards) - 1, row) for row, key in enumerate(keys_file.read_text().splitlines())}
+        keys = keys_file.read_text().splitlines()
+        shards.append(_open_shard(keys_file.with_suffix(".npy"), rows=len(keys)))
+        places |= {key: (len(shards) - 1, row) for row, key in enumerate(keys)}
     return FeatureStore(shards, places)
+
+
+def _open_shard(path: Path, *, rows: int) -> NDArray[Any]:
+    try:
+        # as a plain array, since a row of np.memmap costs more than the bytes in it
+        shard = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except Exception as error:  # what a broken header makes NumPy stumble over has any type
+        raise InputError(f"{path}: damaged or no shard of features ({_first_line(error)}); {_ANEW}") from error
+    if shard.ndim < 2 or len(shard) != rows or shard.dtype not in (np.float16, np.float32):
+        raise InputError(
+            f"{path}: holds {shard.dtype} {shard.shape}; expected {rows} rows of float16 or float32; {_ANEW}"
+        )
+    return shard
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "")[:120] or type(error).__name__
 
 
 def write_shard(folder: Path, keys: Sequence[str], values: NDArray[np.float32]) -> str:

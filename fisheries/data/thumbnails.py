@@ -61,7 +61,8 @@ def load_thumbnails(
     finally:
         pool.shutdown(cancel_futures=True)
     if cache is not None and fresh:
-        _write_cache(cache, sha256[readable], pixels[readable])
+        known_rows = readable[sha256[readable] != ""]
+        _write_cache(cache, sha256[known_rows], pixels[known_rows])
     return pixels
 
 
@@ -80,9 +81,8 @@ def _read_cache(cache: Path | None) -> dict[str, NDArray[np.uint8]]:
 
 
 def _write_cache(cache: Path, sha256: NDArray[np.str_], pixels: NDArray[np.uint8]) -> None:
-    known = sha256 != ""
     buffer = io.BytesIO()
-    np.savez(buffer, sha256=sha256[known].astype("U64"), pixels=pixels[known])
+    np.savez(buffer, sha256=sha256.astype("U64"), pixels=pixels)
     try:
         write_atomic(cache, buffer.getvalue())
     except OSError as error:

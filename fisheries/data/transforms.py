@@ -15,7 +15,7 @@ import albumentations as A  # noqa: N812
 
 from fisheries.data.images import shrink
 from fisheries.data.night_view import night_view
-from fisheries.data.warp import MIN_VISIBLE, Amounts, Matrix, apply_change, draw_change, move_box
+from fisheries.data.warp import MIN_VISIBLE, Amounts, Change, Matrix, apply_change, draw_change, move_box
 
 # of the training transform's values these are probabilities; the others are amounts
 PROBABILITIES = frozenset({"hflip", "vflip", "night", "gray", "blur", "noise", "jpeg", "erase"})
@@ -64,17 +64,22 @@ class Transform:
 
     def __call__(self, image: NDArray[np.uint8], box_xyxy: NDArray[np.float64] | None, seed: int) -> View:
         """Return the view of `image` (H, W, 3) and its box (4,) in [0, 1], or None, that `seed` stands for."""
+        view, change = self.draw(image, box_xyxy, seed)
+        view = View(apply_change(view.image, change, border=self.border), view.box_xyxy)
+        return view if self.compose is None else _composed(self.compose, view, seed)
+
+    def draw(self, image: NDArray[np.uint8], box_xyxy: NDArray[np.float64] | None, seed: int) -> tuple[View, Change]:
+        """Return the shrunk picture, its box where it will be, and what is yet to be done to the picture in one step."""
         image = shrink(image, self.image_hw)
-        if not any(self.amounts) and not self.night and self.compose is None:
-            return View(image, box_xyxy)
+        if not any(self.amounts) and not self.night:
+            return View(image, box_xyxy), Change(None, None)
         rng = np.random.default_rng(seed)
         if rng.random() < self.night:
             image = night_view(image, rng)  # while the colors still tell whether it is night already
         change = draw_change(self.amounts, image_hw=self.image_hw, mean_rgb=_mean_rgb(image), rng=rng)
-        image = apply_change(image, change, border=self.border)
         if box_xyxy is not None:
             box_xyxy = move_box(box_xyxy, change.places, image_hw=self.image_hw)
-        return View(image, box_xyxy) if self.compose is None else _composed(self.compose, image, box_xyxy, seed)
+        return View(image, box_xyxy), change
 
 
 def eval_transform(*, image_hw: tuple[int, int]) -> Transform:
@@ -142,11 +147,11 @@ def train_transform(
     return Transform(image_hw, amounts=amounts, night=night, steps=steps)
 
 
-def _composed(compose: A.Compose, image: NDArray[np.uint8], box_xyxy: NDArray[np.float64] | None, seed: int) -> View:
+def _composed(compose: A.Compose, view: View, seed: int) -> View:
     # each worker has the same generator, and repeats it every epoch, unless every sample is seeded
     compose.set_random_seed(seed)
-    given = [] if box_xyxy is None else [box_xyxy.tolist()]
-    result = compose(image=image, bboxes=given, row=[0] * len(given))
+    given = [] if view.box_xyxy is None else [view.box_xyxy.tolist()]
+    result = compose(image=view.image, bboxes=given, row=[0] * len(given))
     boxes = result["bboxes"]
     return View(result["image"], np.asarray(boxes[0], dtype=np.float64) if len(boxes) else None)
 

@@ -77,8 +77,10 @@ def apply_change(
     return image
 
 
-def backwards(places: Matrix) -> Matrix:
+def backwards(places: Matrix | None) -> Matrix:
     """Return where the pixels of the changed picture come from, (2, 3), with the first pixel's center at (0, 0)."""
+    if places is None:
+        return np.eye(2, 3)
     inverse = np.linalg.inv(places[:, :2])
     center = np.array([0.5, 0.5])
     offset = inverse @ (center - places[:, 2]) - center

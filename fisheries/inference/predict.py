@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +13,11 @@ from torch import nn
 from fisheries.batch import Batch, run_net
 from fisheries.boxes import clip_xywh_px, cxcywh_to_xywh_px
 from fisheries.inference.scoring import constant_predictions
-from fisheries.inference.tta import predict_views
+from fisheries.inference.tta import Reader, predict_views
 from fisheries.schema import KEY
 
 ARITHMETIC, GEOMETRIC = "arithmetic", "geometric"
+BOX = ("cx", "cy", "w", "h")
 _FLOOR = 1e-15  # where Kaggle clips; below it one network's 0 would decide for all
 
 
@@ -28,7 +29,6 @@ class Predictions:
     boxes_cxcywh: pd.DataFrame | None  # (N, 4) in the picture's [0, 1], or None without a box head
 
 
-@torch.inference_mode()
 def predict(
     net: nn.Module, batches: Iterable[Batch], *, classes: Sequence[str], device: torch.device, tta: str = "none"
 ) -> Predictions:
@@ -44,20 +44,50 @@ def predict(
     Raises:
         InputError: several views of stored features.
     """
-    net.to(device).float().eval()
-    image_ids: list[str] = []
-    rows, boxes = [np.empty((0, len(classes)))], []
+    answers = predict_batches([Reader(net.float())], batches, classes=classes, device=device, tta=tta)
+    return join_predictions([answer for (answer,) in answers], classes)
+
+
+@torch.inference_mode()
+def predict_batches(
+    readers: Sequence[Reader],
+    batches: Iterable[Batch],
+    *,
+    classes: Sequence[str],
+    device: torch.device,
+    tta: str = "none",
+) -> Iterator[list[Predictions]]:
+    """Yield, batch by batch, what each of several networks says, so that each photograph is decoded once for all.
+
+    Args:
+        readers: the networks, see `predict_views`; left in evaluation mode.
+        batches: as in `predict`.
+        classes: likewise.
+        device: likewise.
+        tta: likewise.
+
+    Raises:
+        InputError: several views of stored features.
+    """
+    for reader in readers:
+        reader.net.to(device).eval()
     for batch in batches:
-        answers, box_cxcywh = predict_views(net, batch, tta, device)
-        image_ids += batch["image_id"]
-        rows.append(answers.numpy())
-        if box_cxcywh is not None:
-            boxes.append(box_cxcywh.numpy())
-    index = pd.Index(image_ids, name=KEY)
-    probabilities = pd.DataFrame(np.concatenate(rows), index=index, columns=list(classes))
-    if not boxes:
-        return Predictions(probabilities, None)
-    return Predictions(probabilities, pd.DataFrame(np.concatenate(boxes), index=index, columns=["cx", "cy", "w", "h"]))
+        index = pd.Index(batch["image_id"], name=KEY)
+        yield [
+            Predictions(
+                pd.DataFrame(said.numpy(), index, list(classes)),
+                None if found is None else pd.DataFrame(found.numpy(), index, list(BOX)),
+            )
+            for said, found in predict_views(readers, batch, tta, device)
+        ]
+
+
+def join_predictions(parts: Sequence[Predictions], classes: Sequence[str]) -> Predictions:
+    """Return what one network said of one batch after the other, as one; no rows where there are no parts."""
+    if not parts:
+        return Predictions(pd.DataFrame(columns=list(classes), index=pd.Index([], name=KEY), dtype="float64"), None)
+    boxes = [part.boxes_cxcywh for part in parts if part.boxes_cxcywh is not None]
+    return Predictions(_stack([part.probabilities for part in parts]), _stack(boxes) if boxes else None)
 
 
 @torch.inference_mode()
@@ -102,3 +132,10 @@ def with_prior(probabilities: pd.DataFrame, image_ids: pd.Index, prior: pd.Serie
     """Return predictions for all of `image_ids`, the prior for those that could not be read and predicted."""
     rest = constant_predictions(prior, image_ids.difference(probabilities.index))
     return pd.concat([probabilities, rest]).loc[image_ids]
+
+
+def _stack(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return one table after the other, laid out row by row: sums over a row depend on it in their last digit."""
+    values = np.ascontiguousarray(np.concatenate([table.to_numpy() for table in tables]))
+    index = pd.Index([image_id for table in tables for image_id in table.index], name=KEY)
+    return pd.DataFrame(values, index, tables[0].columns)

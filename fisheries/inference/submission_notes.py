@@ -72,7 +72,7 @@ def read_submission_notes(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: no such file; `fisheries submit` writes it beside the submission")
     try:
         notes = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not json ({error}); make the submission anew") from error
     for name in ("runs", "expected", "sha256", "created_utc", "real"):
         if not isinstance(notes, dict) or name not in notes:

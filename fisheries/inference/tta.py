@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -59,30 +61,45 @@ def check_views(net: nn.Module, tta: str, *, image_hw: tuple[int, int], name: st
     net.train(training)
 
 
-def predict_views(net: nn.Module, batch: Batch, tta: str, device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """Return the mean of what a network says of views of a batch's images, made on the device.
+class Reader(NamedTuple):
+    """A network, and how it takes the sizes (N, 2) of photographs: in pixels by its own statistics, or as they come."""
+
+    net: nn.Module
+    standardize: Callable[[NDArray[np.float64]], NDArray[np.float32]] | None = None
+
+
+def predict_views(
+    readers: Sequence[Reader], batch: Batch, tta: str, device: torch.device
+) -> list[tuple[Tensor, Tensor | None]]:
+    """Return the mean of what each network says of views of a batch's images, made once for all, on the device.
 
     Args:
-        net: a `FishNet`, on the device, in evaluation mode.
+        readers: of a `FishNet` each, on the device, in evaluation mode, and of one backbone.
         batch: N images, or stored features, which have one view only.
         tta: a key of `VIEWS`.
         device: to predict on.
 
     Returns:
-        Probabilities (N, C) and boxes (N, 4) cxcywh in the picture's [0, 1], or None without a box head; float64, on
-        the CPU.
+        Of each, probabilities (N, C) and boxes (N, 4) cxcywh in the picture's [0, 1], or None without a box head;
+        float64, on the CPU.
 
     Raises:
         InputError: several views of stored features.
     """
-    probabilities, boxes = [], []
-    for view, seen in _views(net, batch, VIEWS[tta], device):
-        outputs = run_net(net, seen, device)
-        # in float64 a confident answer keeps its small probabilities, and rows sum to 1
-        probabilities.append(outputs["logits"].cpu().double().softmax(dim=1))
-        if "box_cxcywh" in outputs:
-            boxes.append(unview_boxes(outputs["box_cxcywh"].cpu().double(), view))
-    return torch.stack(probabilities).mean(dim=0), torch.stack(boxes).mean(dim=0) if boxes else None
+    sizes = [_sizes(reader, batch["image_hw"]) for reader in readers]
+    probabilities: list[list[Tensor]] = [[] for _ in readers]
+    boxes: list[list[Tensor]] = [[] for _ in readers]
+    for view, seen in _views(readers[0].net, batch, VIEWS[tta], device):
+        for number, reader in enumerate(readers):
+            outputs = run_net(reader.net, {**seen, "image_hw": sizes[number]}, device)
+            # in float64 a confident answer keeps its small probabilities, and rows sum to 1
+            probabilities[number].append(outputs["logits"].cpu().double().softmax(dim=1))
+            if "box_cxcywh" in outputs:
+                boxes[number].append(unview_boxes(outputs["box_cxcywh"].cpu().double(), view))
+    return [
+        (torch.stack(said).mean(dim=0), torch.stack(found).mean(dim=0) if found else None)
+        for said, found in zip(probabilities, boxes, strict=True)
+    ]
 
 
 def view_image(image: Tensor, view: View, *, multiple: int = 1) -> Tensor:
@@ -126,6 +143,12 @@ def _views(net: nn.Module, batch: Batch, views: Sequence[View], device: torch.de
     image = batch["image"].to(device, non_blocking=True)
     for view in views:
         yield view, {**batch, "image": view_image(image, view, multiple=_stride(net))}
+
+
+def _sizes(reader: Reader, image_hw: Tensor) -> Tensor:
+    if reader.standardize is None:
+        return image_hw
+    return torch.from_numpy(reader.standardize(image_hw.double().numpy()))
 
 
 def _stride(net: nn.Module) -> int:

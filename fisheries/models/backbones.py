@@ -80,7 +80,7 @@ class Backbone(nn.Module):
     def lay_out(self, *, channels_last: bool) -> None:
         """Lay weights and pictures out with their channels last in memory, which most processors are faster with, or first."""
         layout = torch.channels_last if channels_last else torch.contiguous_format
-        self.network.to(memory_format=layout)  # type: ignore[call-overload]
+        self.network.to(memory_format=layout)
         self.channels_last = channels_last
 
     def depth_groups(self) -> list[list[str]]:

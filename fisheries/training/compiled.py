@@ -30,9 +30,7 @@ def compile_net(
     except Exception as error:  # no compiler, or an operation that it does not know
         interpret_net(net)
         reason = " ".join(str(error).split())[:160] or type(error).__name__
-        console.print(
-            f"  trainer.compile: not on this machine ({reason}); the network is used as it is", markup=False
-        )
+        console.print(f"  trainer.compile: not on this machine ({reason}); the network is used as it is", markup=False)
     net.train(training)
 
 

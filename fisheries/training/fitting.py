@@ -1,13 +1,22 @@
-"""Training that ends as its process should: on Ctrl-C and SIGTERM with their exit codes."""
+"""Training that ends as its process should: on Ctrl-C and SIGTERM with their exit codes, and where memory is short."""
 
 from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from fisheries.schema import InputError
+
+
+class OutOfMemoryError(InputError):
+    """A batch is too large; says which to try."""
 
 
 def fit(
@@ -27,3 +36,33 @@ def fit(
         if trainer.interrupted:
             raise KeyboardInterrupt from None
         raise
+
+
+@contextmanager
+def memory_told(batch_size: int, *, accumulated: int) -> Iterator[None]:
+    """Turn running out of memory into a line with the batch to try.
+
+    Args:
+        batch_size: images in a batch.
+        accumulated: batches to a step of the optimizer.
+
+    Raises:
+        OutOfMemoryError: a device has no more memory, or this computer.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        half, remedy = batch_size // 2, "smaller pictures (data.image_hw)"
+        if half:
+            remedy = (
+                f"data.batch_size={half} trainer.accumulate_grad_batches={2 * accumulated}, {remedy}, or trainer.on_oom=halve, "
+                "which does the first by itself, on a resumed run, too"
+            )
+        raise OutOfMemoryError(f"out of memory with data.batch_size={batch_size}: try {remedy}") from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether it is; PyTorch has no type of its own for the memory of the computer."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from fisheries.batch import Batch, run_net
 from fisheries.training.losses import FishLoss
 from fisheries.training.metrics import RunningMeans, step_metrics
+from fisheries.training.warping import warp_batch
 
 
 class FishModule(pl.LightningModule):
@@ -52,6 +53,7 @@ class FishModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Return the loss of a training batch."""
+        batch = warp_batch(batch)
         if self.mix and self.current_epoch not in self.unmixed_epochs:
             batch = self.mix(batch)
         return self._step(batch, "train")

@@ -62,6 +62,15 @@ def test_boats_are_found_among_more_images_than_are_compared_with_each_other(
     assert agreement(find_boats(manifest, thumbnails)["boat"]) >= 0.95  # 1.0 is reached
 
 
+def test_images_worked_on_a_few_at_a_time_give_the_same_boats(
+    manifest: pd.DataFrame, thumbnails: np.ndarray, found: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(cameras, "_CHUNK", 7)
+    again = find_boats(manifest, thumbnails)
+    pd.testing.assert_series_equal(again["boat"], found["boat"])
+    pd.testing.assert_series_equal(again["confidence"], found["confidence"], rtol=1e-3)
+
+
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(deadline=None, max_examples=5)
 def test_the_order_of_the_rows_does_not_matter(

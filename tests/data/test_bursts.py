@@ -145,6 +145,39 @@ def test_a_frame_joins_a_burst_if_a_quarter_of_it_shows_its_moment(known: int, j
     assert backwards.tolist() == [0] + [0 if joins else 1] * known
 
 
+def test_only_frames_that_a_chain_could_join_vote():
+    frames = np.array([(0, 1), (0, 2), (1, 2), (2, 3)])
+    votes = bursts._votes(frames, np.array([True, False, False, True]), count=4)
+    assert votes == {0: {1: 3}, 1: {0: 3}, 2: {3: 3}, 3: {2: 3}}
+
+
+@given(st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11), st.floats(0, 0.5)), max_size=40))
+def test_bursts_are_joined_as_if_all_frames_of_both_were_counted(compared: list[tuple[int, int, float]]):
+    known = {(min(pair), max(pair)): np.float32(value) for *pair, value in compared if pair[0] != pair[1]}
+    same = sorted((value, pair) for pair, value in known.items() if value < bursts.SAME_TONES)
+    burst = list(range(12))
+    for _, pair in same:
+        one, other = (burst[frame] for frame in pair)
+        between = [value for pair, value in known.items() if {burst[frame] for frame in pair} == {one, other}]
+        if one != other and 4 * sum(value < bursts.SAME_TONES for value in between) >= len(between):
+            burst = [min(one, other) if name in (one, other) else name for name in burst]
+    pairs = np.array(sorted(known), np.int64).reshape(-1, 2)
+    differences = np.array([known[pair] for pair in sorted(known)], np.float32)
+    assert bursts._join(pairs, differences, count=12).tolist() == burst
+
+
+def test_a_limit_changes_nothing_about_pairs_below_it(photographs: Photographs):
+    pictures = bursts._pictures(photographs[1], np.arange(len(photographs[1])))
+    frames = bursts._candidates(pictures, [np.arange(len(pictures))], progress=False)
+    whole = bursts._differences(pictures, frames, progress=False)
+    quick = bursts._differences(pictures, frames, below=bursts.SAME_TONES, progress=False)
+    same = whole < bursts.SAME_TONES
+    assert same.sum() > 40
+    assert (quick[same] == whole[same]).all()
+    assert (quick[~same] >= whole[~same]).all()
+    assert np.isinf(quick).sum() > np.isinf(whole).sum()
+
+
 @given(st.integers(0, 300), st.integers(0, 2**32 - 1), st.booleans())
 def test_hashes_are_shared_by_few(count: int, seed: int, alike: bool):
     rng = np.random.default_rng(seed)
@@ -169,7 +202,7 @@ def test_twins_share_a_hash_among_many_frames_of_one_camera():
         top, left = rng.integers(0, 40), rng.integers(0, 80)
         frame[top : top + 14, left : left + 16] = rng.integers(0, 256, 3)
     twins = (frames[:50] * 0.97).astype(np.uint8)
-    pictures = bursts._pictures(np.concatenate([frames, twins]))
+    pictures = bursts._pictures(np.concatenate([frames, twins]), np.arange(650))
     found = bursts._candidates(pictures, [np.arange(650)], progress=False)
     assert len(found) < 0.6 * 650 * 649 / 2
     assert len({(n, 600 + n) for n in range(50)} & set(map(tuple, found.tolist()))) >= 48

@@ -1,0 +1,82 @@
+"""Which photograph each worker process is at: what names it where the process was killed or hangs, and can't."""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import os
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset, get_worker_info
+
+from fisheries.schema import InputError
+
+_MOST_WORKERS = 256
+_places: list[tuple[torch.Tensor, Sequence[str]]] = []  # of every dataset watched, and its paths
+
+
+class Watched(Dataset[Any]):
+    """A dataset whose workers write down what they read, where the process that waits for them can see it.
+
+    Args:
+        dataset: takes a position, or (epoch, position).
+        paths: of its items, by position.
+    """
+
+    def __init__(self, dataset: Dataset[Any], paths: Sequence[str]) -> None:
+        self.dataset, self.paths = dataset, paths
+        # process id, position + 1 or 0
+        self.now = torch.zeros(_MOST_WORKERS, 2, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+        _places.append((self.now, paths))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return the item; whatever reading it raises has a note with its path."""
+        worker = get_worker_info()
+        if worker is None:
+            return self.dataset[key]
+        position = key[1] if isinstance(key, tuple) else key
+        self.now[worker.id] = torch.tensor([os.getpid(), position + 1])
+        try:
+            item = self.dataset[key]
+        except InputError:
+            raise  # says so itself
+        except Exception as error:
+            error.add_note(f"while reading {self.paths[position]}")
+            raise
+        self.now[worker.id, 1] = 0
+        return item
+
+
+def worker_problem(text: str) -> str | None:
+    """Return the line for a person where a DataLoader says that workers died or hang, else None."""
+    if "DataLoader" not in text or not ("worker" in text or "timed out" in text):
+        return None
+    reading = _reading()
+    dead = [int(pid) for pid in re.findall(r"\d+", "".join(re.findall(r"\(pid(?:\(s\))? ([\d, ]+)\)", text)))]
+    paths = [path for pid, path in reading.items() if pid in dead or not dead]
+    what = " ".join(text.split())[:120]
+    if not paths:
+        return f"a process that reads photographs is lost ({what}): is the memory full? Give fewer data.workers"
+    return (
+        f"{', '.join(sorted(paths)[:3])}: the process that read it is lost ({what}); is the memory full, or the share "
+        "it lies on gone? Give fewer data.workers, or leave the file out"
+    )
+
+
+@atexit.register
+def _end_stuck_workers() -> None:
+    """Kill workers that still read when all is over: Python would wait for one that hangs."""
+    for child in multiprocessing.active_children():
+        if child.pid in _reading():
+            child.kill()
+
+
+def _reading() -> dict[int, str]:
+    """Return what is being read, or was when its process ended, by process id."""
+    return {pid: paths[place - 1] for now, paths in _places for pid, place in now.tolist() if place}

@@ -1,0 +1,1 @@
+"""What a run is bound by, measured with the pieces that it is made of, and what to change."""

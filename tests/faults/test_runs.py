@@ -1,0 +1,159 @@
+"""Runs"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from fisheries.data import datamodule
+from fisheries.data.datamodule import predict_loader
+from fisheries.data.metadata import fit_sizes
+from fisheries.data.transforms import eval_transform
+from fisheries.errors import user_error
+from fisheries.schema import read_predictions
+from tests.conftest import on_small_pictures, run_dir
+from tests.faults.conftest import refusal, wait_for_line
+from tests.processes import TRAIN, Forked, begin, call
+
+WORKER = ["data.workers=1", "data.cache=none", "trainer.max_epochs=500"]
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has forked, by the system's own list."""
+    return [
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
+
+
+def test_worker_raises(tmp_path: Path, world: Path):
+    """A photograph that is damaged or gone while a run trains ends it with one line that names it."""
+    copy = tmp_path / "copy"
+    shutil.copytree(world, copy)
+    process = begin(TRAIN, *on_small_pictures(world, f"data.root={copy}", *WORKER), cwd=tmp_path)
+    wait_for_line(process, "epoch 1/500")
+    for path in (copy / "train").rglob("*.jpg"):
+        path.write_bytes(path.read_bytes()[:1000])
+    line = refusal(process.wait())
+    assert re.fullmatch(rf"{copy}/train/\w+/\w+.jpg: the file ends early or is damaged \(.*\); replace .*", line)
+
+
+def test_worker_is_killed(tmp_path: Path, world: Path):
+    """The run ends at once with one line that names the photograph that the process was reading, if it was at one."""
+    process = begin(TRAIN, *on_small_pictures(world, *WORKER), cwd=tmp_path)
+    wait_for_line(process, "epoch 1/500")
+    (worker, *_) = children(process.pid)
+    os.kill(worker, signal.SIGKILL)
+    begun = time.monotonic()
+    line = refusal(process.wait())
+    assert time.monotonic() - begun < 60
+    assert re.search(rf"is lost \(.*\(pid(\(s\))? {worker}\)", line)
+    assert (run_dir(tmp_path) / "fold-0" / "last.ckpt").is_file()
+
+
+def test_worker_hangs(tables: tuple[pd.DataFrame, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """After 100 seconds without a word from it the run ends, with one line that names the photograph it was at."""
+    assert datamodule.WORKER_TIMEOUT_S == 100
+    monkeypatch.setattr(datamodule, "WORKER_TIMEOUT_S", 2)
+    manifest, boxes = tables
+    images = manifest.iloc[:40].assign(label="")
+
+    class Stopping:
+        """Stops its own process at the fifth photograph."""
+
+        image_hw = (32, 48)
+
+        def __init__(self) -> None:
+            self.view = eval_transform(image_hw=self.image_hw)
+
+        def __call__(self, image, box, seed):
+            view = self.view(image, box, seed)
+            self.seen = getattr(self, "seen", 0) + 1
+            if self.seen == 5:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            return view
+
+    loader = predict_loader(
+        images, boxes=boxes, classes=["ALB"], sizes=fit_sizes(images), transform=Stopping(), batch_size=4, workers=1
+    )
+    with pytest.raises(RuntimeError) as caught:
+        list(loader)
+    line = user_error(caught.value)
+    assert line is not None
+    assert line.startswith(
+        f"{images['path'].iloc[4]}: the process that read it is lost (DataLoader timed out after 2 s"
+    )
+
+
+def test_nan_loss(tmp_path: Path, world: Path):
+    """The run stops before the optimizer's step; one line names step, learning rate and the images of the batch."""
+    wild = ["optimizer.name=sgd", "optimizer.lr=100", "trainer.gradient_clip_val=null", "schedule=constant"]
+    wild += ["schedule.warmup=0", "trainer.max_epochs=50"]
+    line = refusal(call(TRAIN, *on_small_pictures(world, *wild), cwd=tmp_path, check=False))
+    assert re.match(
+        r"the loss is (nan|inf|-inf) in epoch \d+, step \d+, at learning rate 1e\+02, of (\w+\.jpg, )+", line
+    )
+    assert not (run_dir(tmp_path) / "oof.csv").exists()
+
+
+LARGE = ["data.image_hw=[512,512]", "data.batch_size=32", "data.cache=none", "split.seen_share=0"]
+
+
+def short_of_memory(process: Forked, *, more: int) -> None:
+    """Leave a process so many bytes more than it has when it begins to train."""
+    wait_for_line(process, "Fold 0:")
+    pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0])
+    resource.prlimit(process.pid, resource.RLIMIT_AS, (pages * os.sysconf("SC_PAGESIZE") + more,) * 2)
+
+
+def test_out_of_memory(tmp_path: Path, world: Path):
+    """One line says which batch size to try, and how many batches to a step keep the same training."""
+    process = begin(TRAIN, *on_small_pictures(world, *LARGE), cwd=tmp_path)
+    short_of_memory(process, more=200 << 20)
+    line = refusal(process.wait())
+    assert line.startswith(
+        "out of memory with data.batch_size=32: try data.batch_size=16 trainer.accumulate_grad_batches=2"
+    )
+    assert "trainer.on_oom=halve" in line
+
+
+def test_out_of_memory_where_halving_is_allowed(tmp_path: Path, world: Path):
+    """With trainer.on_oom=halve it goes on from its last epoch with half the batch, twice as many of them to a step."""
+    process = begin(TRAIN, *on_small_pictures(world, *LARGE, "trainer.on_oom=halve"), cwd=tmp_path)
+    short_of_memory(process, more=400 << 20)
+    answer = process.wait()
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert (
+        "out of memory with data.batch_size=32: going on with 16, and twice as many batches to a step" in answer.stdout
+    )
+    config = (run_dir(tmp_path) / "config.yaml").read_text()
+    batch, steps = (int(re.search(rf"{key}: (\d+)", config)[1]) for key in ("batch_size", "accumulate_grad_batches"))
+    assert batch * steps == 32
+    assert batch < 32
+    assert len(read_predictions(run_dir(tmp_path) / "oof.csv")) > 30
+
+
+def test_disk_full(tmp_path: Path, world: Path):
+    """One line names the file; what was there before stays whole, nothing else is left, and the run can go on."""
+    options = on_small_pictures(world, "trainer.max_epochs=50", "logger=none")
+    process = begin(TRAIN, *options, cwd=tmp_path)
+    wait_for_line(process, "epoch 2/50")
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (10_000, 10_000))  # as if so many bytes were left
+    line = refusal(process.wait())
+    run = run_dir(tmp_path)
+    assert re.match(rf"{run}/fold-0/(last|best).ckpt: File too large; make room", line)
+    names = {path.name for path in (run / "fold-0").iterdir()}
+    assert names == {"best.ckpt", "last.ckpt", "epochs.csv", "sizes.json"}
+    begun = torch.load(run / "fold-0" / "last.ckpt", weights_only=True)["epoch"]
+    printed = call(TRAIN, f"resume={run}", f"trainer.max_epochs={begun + 2}", cwd=tmp_path).stdout
+    assert f"epoch {begun + 2}/{begun + 2}" in printed
+    assert json.loads((run / "run.json").read_text())
