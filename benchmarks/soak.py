@@ -113,7 +113,8 @@ def soak(out: Path, env: dict[str, str], *, kills: int, seed: int, workers: int)
         life.mkdir()
         counts["runs"] += 1
         phases = [phase for phase in PHASES if phase != NOT_IN[name]]
-        chosen = sorted(rng.choice(len(phases), size=min(6, kills - counts["kills"]), replace=False))
+        drawn = sorted(rng.permutation(len(phases)), key=lambda place: killed[phases[place]])  # the rarest so far
+        chosen = sorted(drawn[: min(6, kills - counts["kills"])])
         for phase in kill_until_done(life, options, env, [phases[place] for place in chosen], rng):
             killed[phase] += 1
             counts["kills"] += 1

@@ -492,6 +492,7 @@ def _quieten() -> None:
         ".*is smaller than the logging interval.*",
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*find_unused_parameters=True.*",
+        ".*You have overridden `transfer_batch_to_device`.*",
         ".*LeafSpec.*is deprecated.*",
     ):
         warnings.filterwarnings("ignore", message=message)

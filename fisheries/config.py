@@ -11,7 +11,6 @@ from typing import Any
 
 import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from timm.optim._optim_factory import list_optimizers
 
 from fisheries.data.mixed_sampler import extra_count
@@ -25,6 +24,7 @@ LOGGERS = ("csv", "tensorboard", "wandb")
 IMPORTED = "imported"  # as model.backbone: features made elsewhere
 CLASS_MAP_HEADS = ("fcn", "inception")
 MAP_HEADS = ("dense_map", *CLASS_MAP_HEADS)  # take the feature map as it is
+_DEEPEST = 30
 _VALUES_ONLY = "a run's configuration holds values only; expected one that train.py wrote"
 # what a run went by whose configuration does not name these
 _UNSAID: dict[str, Any] = {
@@ -86,12 +86,12 @@ def read_config(run_dir: Path) -> DictConfig:
 def _read_values(path: Path) -> DictConfig:
     try:
         text = path.read_text(encoding="utf-8")
-        has_alias = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text))
-        config = OmegaConf.create("" if has_alias else text)
-    except (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
+        bomb = _bomb(text)
+        config = OmegaConf.create({} if bomb else text)
+    except Exception as error:  # what broken YAML makes a reader stumble over has any type
         raise InputError(f"{path}: not the YAML of a configuration ({' '.join(str(error).split())[:120]})") from error
-    if has_alias:
-        raise InputError(f"{path}: has an alias, and a few lines of these can fill the memory; {_VALUES_ONLY}")
+    if bomb:
+        raise InputError(f"{path}: {bomb}; {_VALUES_ONLY}")
     if not isinstance(config, DictConfig):
         raise InputError(f"{path}: a list; {_VALUES_ONLY}")
     for section in ("data", "model", "trainer", "split", "logger"):
@@ -101,6 +101,18 @@ def _read_values(path: Path) -> DictConfig:
         if key.endswith("_target_") or (isinstance(value, str) and "${" in value):
             raise InputError(f"{path}: {key}={value!r}: {_VALUES_ONLY}")
     return config
+
+
+def _bomb(text: str) -> str:
+    """Return why a few lines of YAML could fill the memory or take for ever, or ""."""
+    depth = 0
+    for event in yaml.parse(text):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent):
+            return "has an alias"
+        if depth > _DEEPEST:
+            return f"is nested more than {_DEEPEST} deep"
+    return ""
 
 
 def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from fisheries.console import make_console
 from fisheries.errors import SHOW_TRACEBACKS, conf_dir, one_line, user_error
+from fisheries.slurm import is_restarted, requeued_on_signal, run_id
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -41,7 +42,8 @@ def launch() -> None:
     from omegaconf import OmegaConf
 
     # fixed here, since processes that train together must agree on it
-    os.environ.setdefault("FISHERIES_RUN_ID", f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{secrets.token_hex(2)}")
+    began = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{secrets.token_hex(2)}"
+    os.environ.setdefault("FISHERIES_RUN_ID", run_id() or began)
     OmegaConf.register_new_resolver("fisheries.run_dir", _run_dir, replace=True)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back to `one_line`, which knows the remedies
     _refuse_foreign_targets()
@@ -126,6 +128,9 @@ def _single_job(config: DictConfig, run_dir: Path, *, overrides: list[str]) -> f
 
     console = make_console()
     began = (run_dir / "config.yaml").is_file() and os.environ.get("LOCAL_RANK", "0") == "0"
+    if began and is_restarted():
+        config.resume = str(run_dir)
+        overrides = []
     if began and config.resume is None:  # said here, so that no trace of this is left in that folder
         sys.exit(f"fisheries: {run_dir}: is a run already: go on with resume={run_dir}, or give another hydra.run.dir")
     try:
@@ -134,7 +139,8 @@ def _single_job(config: DictConfig, run_dir: Path, *, overrides: list[str]) -> f
             save_config(config, run_dir)
         else:
             config.overrides = overrides
-        run(config, run_dir, name=_name(run_dir), console=console)
+        with requeued_on_signal():
+            run(config, run_dir, name=_name(run_dir), console=console)
         (run_dir / ERROR).unlink(missing_ok=True)
     except (KeyboardInterrupt, SystemExit):
         _say_how_to_go_on(run_dir, console)
@@ -153,12 +159,15 @@ def _single_job(config: DictConfig, run_dir: Path, *, overrides: list[str]) -> f
 def _job_of_many(config: DictConfig, state: Any, run_dir: Path, *, overrides: list[str]) -> float | None:
     """Run a job of a multirun; where jobs run side by side, what they say goes into their folders."""
     from fisheries.analysis.jobs import PRUNED, unseen_log_loss
+    from fisheries.config import read_config
     from fisheries.schema import InputError, write_atomic
     from fisheries.training.callbacks import Pruned
 
     console, job = make_console(), f"Job {run_dir.name}"
     if (run_dir / "config.yaml").is_file():  # said here, so that no trace of this is left in that folder
-        raise InputError(f"{run_dir}: is a run already: give another hydra.sweep.dir")
+        if not is_restarted():
+            raise InputError(f"{run_dir}: is a run already: give another hydra.sweep.dir")
+        config = read_config(run_dir)
     console.print(f"[bold]{job}:[/] ", end="")
     console.print(shlex.join(overrides), markup=False)
     beside = not state.launcher._target_.endswith("BasicLauncher")

@@ -87,7 +87,7 @@ def test_augmented_views_are_taken_in_turn_by_epochs(train, tmp_path: Path):
     assert plain == set(readable["sha256"])
     assert len(stored.places) - len(plain) == 2 * (readable["subset"] == "train").sum()
     views = [key for key in stored.places if key.startswith(manifest["sha256"].iloc[0])]
-    assert len({stored.take([view]).tobytes() for view in views}) == 3
+    assert len({stored.take(stored.locate([view])).tobytes() for view in views}) == 3
 
 
 def small_net(seed: int = 0) -> FishNet:

@@ -70,7 +70,8 @@ MAY = {
     "commit": set(),
     "kaggle_client": {"schema"},
     "search": {"schema", "analysis"},
-    "launch": {"schema", "console", "errors", "config", "compose", "run", "analysis", "search", "training"},
+    "slurm": set(),
+    "launch": {"schema", "console", "errors", "slurm", "config", "compose", "run", "analysis", "search", "training"},
     "console": set(),
     "cli": {"errors", "launch", "commands"},
     "commands": {

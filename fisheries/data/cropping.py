@@ -64,7 +64,7 @@ def read_rule(root: Path) -> CropRule | None:
         return None
     try:
         values: Any = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error}); cut the crops again") from error
     return check_rule(values, path)
 

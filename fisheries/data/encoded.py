@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from fisheries.batch import Batch
 from fisheries.boxes import xyxy_to_cxcywh
 from fisheries.data.dataset import Key, Rows, epoch_and_position
-from fisheries.data.feature_store import PLAIN, FeatureStore, image_keys, missing_keys, view_key, view_seed
+from fisheries.data.feature_store import PLAIN, FeatureStore, image_keys, missing_keys, view_seed
 from fisheries.data.images import read_shrunk
 from fisheries.data.transforms import Transform
 from fisheries.schema import InputError
@@ -38,31 +38,31 @@ class EncodedDataset(Dataset[Batch]):
             raise InputError(f"{len(lacking)} of {len(images)} images have no stored features; expected some of each")
         has_box = ~np.isnan(rows.boxes_xyxy[:, :1])  # (N, 1)
         box_cxcywh = np.where(has_box, xyxy_to_cxcywh(rows.boxes_xyxy), 0)
-        self.image_ids, self.sha256 = images.index.tolist(), images["sha256"].tolist()
+        self.image_ids = images.index.tolist()
+        self.places = np.stack([store.locate(image_keys(images, view)) for view in views])  # (V, N, 2)
         self.targets = rows.targets
         self.target, self.weight = torch.from_numpy(rows.targets), torch.from_numpy(rows.weights)
         self.image_hw = torch.from_numpy(rows.image_hw)
         self.box_cxcywh = torch.from_numpy(box_cxcywh.astype(np.float32))
         self.has_box = torch.from_numpy(has_box[:, 0].astype(np.float32))
         self.store = store
-        self.views = views
 
     def __len__(self) -> int:
         return len(self.image_ids)
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         """Return the batch of samples at `keys` = (epoch, position)."""
-        places = [epoch_and_position(key) for key in keys]
-        rows = torch.tensor([position for _, position in places])
-        names = [view_key(self.sha256[position], self.views[epoch % len(self.views)]) for epoch, position in places]
+        epochs, positions = np.array([epoch_and_position(key) for key in keys]).T
+        rows = torch.from_numpy(positions)
+        encoded = self.store.take(self.places[epochs % len(self.places), positions])
         return {
-            "encoded": torch.from_numpy(self.store.take(names)).float(),  # NumPy widens a number at a time
+            "encoded": torch.from_numpy(encoded).float(),  # NumPy widens a number at a time
             "image_hw": self.image_hw[rows],
             "target": self.target[rows],
             "weight": self.weight[rows],
             "box_cxcywh": self.box_cxcywh[rows],
             "has_box": self.has_box[rows],
-            "image_id": [self.image_ids[position] for _, position in places],
+            "image_id": [self.image_ids[position] for position in positions.tolist()],
         }
 
 

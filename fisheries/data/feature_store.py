@@ -42,11 +42,17 @@ class FeatureStore:
         """The shape of one array."""
         return tuple(self.shards[0].shape[1:])
 
-    def take(self, keys: Sequence[str]) -> NDArray[Any]:
-        """Return the arrays (N, ...) of `keys`, in their order, in the precision that they are stored in."""
-        places = np.array([self.places[key] for key in keys])  # (N, 2)
-        taken = np.empty((len(keys), *self.shape), dtype=np.result_type(*self.shards))
-        for shard in np.unique(places[:, 0]):
+    def locate(self, keys: Sequence[str]) -> NDArray[np.int64]:
+        """Return where the arrays of `keys` are, (N, 2), for `take`."""
+        return np.array([self.places[key] for key in keys], dtype=np.int64).reshape(-1, 2)
+
+    def take(self, places: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the arrays (N, ...) at places (N, 2), in their order, in the precision that they are stored in."""
+        shards = np.unique(places[:, 0])
+        if len(shards) == 1:
+            return self.shards[shards[0]][places[:, 1]]
+        taken = np.empty((len(places), *self.shape), dtype=np.result_type(*self.shards))
+        for shard in shards:
             own = places[:, 0] == shard
             taken[own] = self.shards[shard][places[own, 1]]
         return taken

@@ -81,7 +81,7 @@ def _row(path: Path) -> dict[str, Any]:
         notes = read_submission_notes(json_path)
     except InputError:
         return {"mark": "json of another kind"}
-    facts = {"created_utc": notes["created_utc"], "runs": ", ".join(run["name"] for run in notes["runs"])}
+    facts = {"created_utc": notes["created_utc"], "runs": ", ".join(str(run["name"]) for run in notes["runs"])}
     return {**facts, **_expected(notes["expected"]), **notes["real"], "mark": _mark(csv_path, notes["sha256"])}
 
 

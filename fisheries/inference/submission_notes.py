@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,20 @@ from fisheries.schema import InputError, write_atomic
 
 Expected = Mapping[str, Mapping[str, float]]  # "seen", "unseen": log_loss, low, high in nats, perhaps new_boats
 REAL = ("public", "private")  # Kaggle's two scores
+
+
+def _are_scores(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(score, int | float | None) for score in value.values())
+
+
+# what a json beside a submission must have, since it may come from elsewhere
+_KINDS: Mapping[str, Callable[[Any], bool]] = {
+    "runs": lambda runs: isinstance(runs, list) and all(isinstance(run, dict) and "name" in run for run in runs),
+    "expected": lambda expected: isinstance(expected, dict) and all(map(_are_scores, expected.values())),
+    "sha256": lambda sha256: isinstance(sha256, str),
+    "created_utc": lambda created_utc: isinstance(created_utc, str),
+    "real": _are_scores,
+}
 
 
 def write_submission_notes(
@@ -74,8 +88,8 @@ def read_submission_notes(path: Path) -> dict[str, Any]:
         notes = json.loads(path.read_text())
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not json ({error}); make the submission anew") from error
-    for name in ("runs", "expected", "sha256", "created_utc", "real"):
-        if not isinstance(notes, dict) or name not in notes:
+    for name, is_right in _KINDS.items():
+        if not isinstance(notes, dict) or name not in notes or not is_right(notes[name]):
             raise InputError(f"{path}: no {name!r}; expected what `fisheries submit` writes: make the submission anew")
     return notes
 

@@ -25,7 +25,7 @@ def test_features_are_joined_to_images_by_id_and_not_by_position(files: tuple[Pa
     import_features(npz, csv, tmp_path / "out")
     manifest, stored = read_imported(tmp_path / "out")
     order = ["a.jpg", "b.jpg", "c.jpg", "test_stg2/x.jpg", "y.jpg"]
-    assert (stored.take(manifest.loc[order, "sha256"].tolist()) == values.astype(np.float32)).all()
+    assert (stored.take(stored.locate(manifest.loc[order, "sha256"].tolist())) == values.astype(np.float32)).all()
     assert manifest.loc[order, "label"].tolist() == ["ALB", "BET", "ALB", "", ""]
     assert manifest.loc[order, "boat"].tolist() == ["", "2", "1", "", ""]
 

@@ -18,6 +18,7 @@ from fisheries.schema import FOLDS, MANIFEST, read_predictions, read_table
 from tests.conftest import on_small_pictures, run_dir
 from tests.processes import TRAIN, Forked, call
 
+HOSTILE = "<script>alert(1)</script> $\\frac$"
 TURN_LEFT = 6  # EXIF's word for a camera that was held upright
 
 
@@ -110,10 +111,10 @@ def spoil(root: Path) -> dict[str, str]:
     shutil.copy(train[-1], train[-1].with_name(names["copy"]))
     names["one side"], names["other side"] = train[-2].name, "zz other.jpg"
     shutil.copy(train[-2], root / "train" / "YFT" / names["other side"])
-    names["unicode"] = "魚 ñ & 1.jpg"
+    names["unicode"] = "魚 ñ & <img src=x onerror=alert(1)>.jpg"
     train[-3].rename(train[-3].with_name(names["unicode"]))
     boats = pd.read_csv(root / "boats.csv", dtype=str, keep_default_na=False).replace(train[-3].name, names["unicode"])
-    boats["boat"] = boats["boat"].replace("boat_01", "NA")
+    boats["boat"] = boats["boat"].replace({"boat_01": "NA", "boat_02": HOSTILE})
     boats.to_csv(root / "boats.csv", index=False)
     return names
 

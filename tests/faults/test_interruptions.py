@@ -75,3 +75,23 @@ def test_repeated_sigkill(uninterrupted: Callable[..., Path], tmp_path: Path, wo
     assert "epoch 4/4  phase 3/3" in resumed.stdout
     assert list(pd.read_csv(run / "fold-0" / "epochs.csv")["phase"]) == [1, 2, 3, 3]
     assert_same_end(run, uninterrupted(*options))
+
+
+def test_slurm_ends_a_job_before_its_time(uninterrupted: Callable[..., Path], tmp_path: Path, world: Path):
+    """On SIGUSR1 the job is put into the queue again; started anew, it goes on with its run by itself."""
+    scontrol = tmp_path / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
+    scontrol.chmod(0o755)
+    job = {"SLURM_JOB_ID": "77", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "1", "SLURM_PROCID": "0"}
+    job |= {"SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NODELIST": "localhost"}
+    job |= {"PATH": f"{scontrol.parent}:{os.environ['PATH']}"}
+    options = on_small_pictures(world, *OPTIONS)
+    process = begin(TRAIN, *options, cwd=tmp_path, env=job)
+    wait_for_line(process, "epoch 2/4")
+    os.kill(process.pid, signal.SIGUSR1)
+    assert process.wait().returncode == 143
+    assert (tmp_path / "asked").read_text() == "requeue 77\n"
+    again = call(TRAIN, *options, cwd=tmp_path, env={**job, "SLURM_RESTART_COUNT": "1"})
+    assert "epoch 1/4" not in again.stdout
+    assert_same_end(run_dir(tmp_path), uninterrupted(*options))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
+import re
 import shutil
 import tarfile
 import zipfile
@@ -16,14 +18,16 @@ import pytest
 import torch
 import yaml
 
+from fisheries.config import read_config
 from fisheries.data.archives import unpack_zip
+from fisheries.data.cropping import read_rule
 from fisheries.data.feature_store import open_store, write_shard
 from fisheries.inference.ledger import read_ledger
 from fisheries.inference.submission_notes import read_submission_notes
 from fisheries.models.weights import BackboneError, load_weights
 from fisheries.schema import InputError
-from tests.conftest import run_dir
-from tests.faults.conftest import refusal
+from tests.conftest import ROOT, run_dir
+from tests.faults.conftest import Spoiled, refusal
 from tests.processes import FISHERIES, TRAIN, call
 
 
@@ -210,12 +214,29 @@ def test_broken_store_of_features(tmp_path: Path):
             open_store(tmp_path)
 
 
-def test_json_nested_without_end(tmp_path: Path):
-    """It is one line, and the ledger goes on with the other submissions."""
-    (tmp_path / "a.json").write_text("[" * 100_000)
-    with pytest.raises(InputError, match=r"a\.json: not json"):
-        read_submission_notes(tmp_path / "a.json")
-    assert read_ledger(tmp_path)["mark"].tolist() == ["json of another kind"]
+def test_broken_json(tmp_path: Path):
+    """Nested without end, or with other values than it should have, it is one line; the ledger goes on with the others."""
+    notes = {"runs": [], "expected": {}, "sha256": "", "created_utc": "", "real": {}}
+    for broken in ("[" * 100_000, json.dumps({**notes, "runs": [{}]}), json.dumps({**notes, "expected": {"seen": 1}})):
+        (tmp_path / "a.json").write_text(broken)
+        with pytest.raises(InputError, match=r"a\.json: (not json|no 'runs'|no 'expected')"):
+            read_submission_notes(tmp_path / "a.json")
+        assert read_ledger(tmp_path)["mark"].tolist() == ["json of another kind"]
+    (tmp_path / "crops.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"crops\.json: not JSON"):
+        read_rule(tmp_path)
+
+
+def test_broken_yaml(tmp_path: Path):
+    """A configuration that is none, or would fill the memory with aliases, is one line."""
+    lines = [
+        "a: &a [x, x]",
+        *(f"{name}: &{name} [*{before}, *{before}]" for before, name in zip("abcde", "bcdef", strict=True)),
+    ]
+    for text in ("\n".join(lines), "[" * 5000, "- x", "model: 1", "? [\n", "data: \x00"):
+        (tmp_path / "config.yaml").write_text(text)
+        with pytest.raises(InputError, match=r"config\.yaml: "):
+            read_config(tmp_path)
 
 
 def test_names_that_a_terminal_would_obey(tmp_path: Path):
@@ -224,3 +245,16 @@ def test_names_that_a_terminal_would_obey(tmp_path: Path):
     answer = call(FISHERIES, "view", "labels.csv", cwd=tmp_path, check=False)
     assert "\x1b" not in refusal(answer)
     assert "all is well" not in answer.stderr.splitlines()
+
+
+def test_names_that_are_html(spoiled: Spoiled):
+    """Boats, classes and files keep their names as text in every page: nothing of them is a tag."""
+    report = (spoiled.run / "report.html").read_text()
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; $" in report
+    assert "<script" not in report
+    assert "<img src=x" not in report
+    templates = list((ROOT / "fisheries" / "analysis" / "templates").glob("*.html"))
+    assert len(templates) > 5
+    assert not [path for path in templates if re.search(r"\|\s*safe|autoescape", path.read_text())]
+    sources = [path for path in (ROOT / "fisheries").rglob("*.py") if "Markup(" in path.read_text()]
+    assert [path.name for path in sources] == ["page.py"]  # of pictures
