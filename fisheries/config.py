@@ -55,6 +55,7 @@ def check_config(config: DictConfig) -> None:
         *_schedule(config),
         *_pseudo(config),
         *_loggers(config.logger),
+        *_augment(config),
     ]
     if problems:
         raise InputError("; ".join(problems))
@@ -87,7 +88,7 @@ def _read_values(path: Path) -> DictConfig:
     try:
         text = path.read_text(encoding="utf-8")
         bomb = _bomb(text)
-        config = OmegaConf.create({} if bomb else text)
+        config = OmegaConf.create("" if bomb else text)
     except Exception as error:  # what broken YAML makes a reader stumble over has any type
         raise InputError(f"{path}: not the YAML of a configuration ({' '.join(str(error).split())[:120]})") from error
     if bomb:

@@ -182,6 +182,13 @@ def test_everything_that_is_out_of_range_is_listed_at_once():
             "transform.schedule=[0.5, 1] divides the epochs into 2 parts: give as many trainer.max_epochs",
         ),
         ("transform.schedule=[0.5,1] trainer.max_steps=9", "give as many trainer.max_epochs, and no max_steps"),
+        ("data.augment=gpu", "data.augment='gpu': expected workers, device"),
+        (
+            "data.augment=device transform=heavy",
+            "data.augment=device: only workers make transform.blur; give transform=light",
+        ),
+        ("trainer.channels_last=maybe", "trainer.channels_last='maybe': expected true, false or null"),
+        ("trainer.compile=1", "trainer.compile=1: expected true or false"),
         ("mix.mixup=-1", "mix.mixup=-1: expected a number from 0 to 100"),
         ("mix.cutmix=yes", "mix.cutmix='yes': expected a number from 0 to 100"),
         ("tta=flip", "tta='flip': did you mean 'flips'?"),

@@ -70,10 +70,10 @@ def worker_problem(text: str) -> str | None:
 
 
 @atexit.register
-def _end_stuck_workers() -> None:
-    """Kill workers that still read when all is over: Python would wait for one that hangs."""
+def _end_workers() -> None:
+    """Kill workers that are still there when all is over: Python would wait for one that hangs, and without end."""
     for child in multiprocessing.active_children():
-        if child.pid in _reading():
+        if child.daemon:
             child.kill()
 
 

@@ -6,8 +6,11 @@ import json
 import os
 import re
 import resource
+import shlex
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -94,6 +97,21 @@ def test_worker_hangs(tables: tuple[pd.DataFrame, pd.DataFrame], tmp_path: Path,
     )
 
 
+@pytest.mark.slow
+def test_worker_hangs_in_a_whole_run(tmp_path: Path, world: Path):
+    """Within two minutes the run ends, with its last epoch kept; the process that hangs is killed."""
+    process = begin(TRAIN, *on_small_pictures(world, *WORKER), cwd=tmp_path)
+    wait_for_line(process, "epoch 1/500")
+    (worker, *_) = children(process.pid)
+    os.kill(worker, signal.SIGSTOP)
+    begun = time.monotonic()
+    line = refusal(process.wait())
+    assert 90 < time.monotonic() - begun < 120
+    assert "is lost (DataLoader timed out after 100 seconds" in line
+    assert not Path(f"/proc/{worker}").exists()
+    assert (run_dir(tmp_path) / "fold-0" / "last.ckpt").is_file()
+
+
 def test_nan_loss(tmp_path: Path, world: Path):
     """The run stops before the optimizer's step; one line names step, learning rate and the images of the batch."""
     wild = ["optimizer.name=sgd", "optimizer.lr=100", "trainer.gradient_clip_val=null", "schedule=constant"]
@@ -157,3 +175,22 @@ def test_disk_full(tmp_path: Path, world: Path):
     printed = call(TRAIN, f"resume={run}", f"trainer.max_epochs={begun + 2}", cwd=tmp_path).stdout
     assert f"epoch {begun + 2}/{begun + 2}" in printed
     assert json.loads((run / "run.json").read_text())
+
+
+@pytest.mark.slow
+def test_disk_full_for_good(tmp_path: Path, world: Path):
+    """On a file system of its own that fills up, too, one line names the file and nothing half-written is left."""
+    (tmp_path / "small").mkdir()
+    options = on_small_pictures(
+        world, "trainer.max_epochs=50", "logger=none", "model.options={widths:[32,64],depths:[1,1]}"
+    )
+    options += ["hydra.run.dir=small/run", "data.cache=none"]
+    train = shlex.join([sys.executable, TRAIN, *options])
+    script = f"mount -t tmpfs -o size=1m none small && {{ {train}; ls -A small/run/fold-0; }}"
+    answer = subprocess.run(["unshare", "-rm", "sh", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    if "unshare" in answer.stderr or "mount:" in answer.stderr:
+        pytest.skip("needs a mount of its own")
+    line = answer.stderr.strip().splitlines()[-1]
+    assert re.match(r"fisheries: \S*small/run/fold-0/\S+: No space left on device; make room", line), answer.stderr
+    left = set(answer.stdout.split("epoch")[-1].splitlines()[1:])
+    assert left <= {"best.ckpt", "last.ckpt", "epochs.csv", "sizes.json"}
