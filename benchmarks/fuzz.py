@@ -328,7 +328,8 @@ def read_store(path: Path, *, keys: bytes) -> None:
     with TemporaryDirectory(dir=path.parent) as folder:
         (Path(folder) / "x.npy").write_bytes(path.read_bytes())
         (Path(folder) / "x.keys").write_bytes(keys)
-        open_store(Path(folder)).take(["c", "a"])
+        store = open_store(Path(folder))
+        store.take(store.locate(["c", "a"]))
 
 
 def unpack(path: Path) -> None:

@@ -36,6 +36,7 @@ from fisheries.data.synthetic import draw_competition
 from fisheries.material import load_material, settle
 from fisheries.models.fishnet import FishNet
 from fisheries.nets import create_net, image_hw_of
+from fisheries.precision import settle_precision
 
 IMAGES, WIDTH, BATCH = 3334, 2048, 64  # a tenth is held out
 CLASSES = ["ALB", "BET", "DOL", "LAG", "NoF", "OTHER", "SHARK", "YFT"]
@@ -134,7 +135,7 @@ def fold_of(config: DictConfig, *, stored: bool = True) -> tuple[FisheriesDataMo
     material = load_material(config, console=QUIET)
     folds = compose.draw_folds(config, material)
     settle(config, material)
-    compose.settle_precision(config, material, console=QUIET)
+    settle_precision(config, material, console=QUIET)
     torch.manual_seed(0)
     net = create_net(
         config.model,

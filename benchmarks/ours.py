@@ -22,6 +22,7 @@ from fisheries.errors import conf_dir
 from fisheries.material import Material
 from fisheries.models.fishnet import FishNet
 from fisheries.nets import create_net, image_hw_of
+from fisheries.precision import settle_precision
 from fisheries.training.fitting import fit
 from fisheries.training.loggers import create_loggers
 from fisheries.training.module import FishModule
@@ -59,7 +60,7 @@ def settle(config: DictConfig) -> None:
     material = Material(Path(), manifest, boxes, [str(number) for number in range(CLASSES)])
     with TemporaryDirectory() as tables_dir:
         config.tables_dir = tables_dir
-        compose.settle_precision(config, material, console=QUIET)
+        settle_precision(config, material, console=QUIET)
 
 
 def new_net(config: DictConfig) -> FishNet:

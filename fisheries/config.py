@@ -25,6 +25,7 @@ IMPORTED = "imported"  # as model.backbone: features made elsewhere
 CLASS_MAP_HEADS = ("fcn", "inception")
 MAP_HEADS = ("dense_map", *CLASS_MAP_HEADS)  # take the feature map as it is
 _DEEPEST = 30
+_PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in Python, a thousand brackets take seconds
 _VALUES_ONLY = "a run's configuration holds values only; expected one that train.py wrote"
 # what a run went by whose configuration does not name these
 _UNSAID: dict[str, Any] = {
@@ -107,7 +108,7 @@ def _read_values(path: Path) -> DictConfig:
 def _bomb(text: str) -> str:
     """Return why a few lines of YAML could fill the memory or take for ever, or ""."""
     depth = 0
-    for event in yaml.parse(text):
+    for event in yaml.parse(text, Loader=_PARSER):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if isinstance(event, yaml.AliasEvent):
             return "has an alias"

@@ -35,6 +35,7 @@ from fisheries.material import Material, load_material, reopen_material, settle
 from fisheries.memory import keep_large_blocks
 from fisheries.models.fishnet import FishNet
 from fisheries.nets import fold_dir
+from fisheries.precision import settle_precision
 from fisheries.progress import IMAGES, track
 from fisheries.results import finish, material_hash
 from fisheries.schema import (
@@ -84,7 +85,7 @@ def run(config: Any, run_dir: Path, *, name: str, console: Console, report: Repo
     numbers = fold_numbers(config)[:1] if searches else fold_numbers(config)
     if material.pseudo is not None:
         _describe_pseudo(material.pseudo, material, folds, numbers, console=console)
-    if compose.settle_precision(config, material, console=console) and is_main_process():
+    if settle_precision(config, material, console=console) and is_main_process():
         save_config(config, run_dir)
     cache = compose.image_cache(config, material, console=console)
     for number in numbers:

@@ -16,6 +16,7 @@ MAY = {
     "boxes": set(),
     "progress": set(),
     "memory": set(),
+    "precision": {"schema", "config", "material", "nets", "compose", "data", "models", "training"},
     "data": BORDER,
     "training": BORDER,
     "inference": BORDER,
@@ -30,13 +31,14 @@ MAY = {
     "crops": BORDER | {"data"},
     "pseudo": {"schema", "data", "inference"},
     "ladder": {"schema", "config", "predict", "pseudo", "data", "inference"},
-    "doctor": BORDER | {"config", "memory", "material", "nets", "compose", "data", "models", "training"},
+    "doctor": BORDER | {"config", "memory", "precision", "material", "nets", "compose", "data", "models", "training"},
     "predict": BORDER | {"config", "memory", "nets", "data", "inference", "training"},
     "batch_size": {"schema", "batch", "config", "doctor", "data", "models", "training"},
     "explain": BORDER | {"nets", "data", "training", "analysis"},
     "run": BORDER
     | {
         "memory",
+        "precision",
         "analysis",
         "batch_size",
         "commit",
@@ -125,7 +127,7 @@ def test_a_room_imports_only_the_rooms_it_may(file: Path):
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_configuration_and_loggers_stay_at_the_edge(file: Path):
     outer = {name.split(".")[0] for name in imported(file)}
-    if room_of(file) not in ("config", "material", "nets", "compose", "launch", "errors"):
+    if room_of(file) not in ("config", "material", "nets", "compose", "precision", "launch", "errors"):
         assert not outer & {"hydra", "omegaconf"}
     if room_of(file) != "dashboard" and file.name not in ("loggers.py", "wandb_runs.py", "tracking.py"):
         assert not outer & {"wandb", "wandb_workspaces"}

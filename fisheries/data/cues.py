@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from fisheries.data.archives import MOST_RATIO
 from fisheries.data.photo_cues import find_photographs, photograph_cues
 from fisheries.data.splits import usable_images
 from fisheries.schema import KEY, InputError
@@ -150,6 +151,10 @@ def _load_features(path: Path) -> tuple[NDArray[np.number], NDArray[np.str_]]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; {expected}")
     try:
+        with zipfile.ZipFile(path) as archive:
+            size_bytes = sum(member.file_size for member in archive.infolist())
+        if size_bytes > max(_FREE_BYTES, MOST_RATIO * path.stat().st_size):
+            raise ValueError(f"unpacks to {size_bytes / path.stat().st_size:.0f} times its size, and may be a bomb")
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in ("features", KEY)}
     except KeyError as error:

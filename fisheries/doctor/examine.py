@@ -26,7 +26,9 @@ from fisheries.doctor.limits import limits_of, machine_of
 from fisheries.doctor.plans import encoding, plan_of_features, plan_of_photographs
 from fisheries.doctor.sample import Sample, draw_sample, few
 from fisheries.doctor.step import StepTimes, batch_of, move_s, now_s, one_process, process_bytes, time_steps
+from fisheries.memory import keep_large_blocks
 from fisheries.models.fishnet import FishNet
+from fisheries.precision import settle_precision
 from fisheries.progress import progress_bar
 from fisheries.schema import InputError
 from fisheries.training.devices import choose_device
@@ -95,6 +97,7 @@ def examine(config: Any, run_dir: Path | None, *, console: Console) -> Findings:
     Raises:
         InputError: something given can't be used.
     """
+    keep_large_blocks()  # as a run does
     has_weights = config.model.pretrained or config.model.weights is not None  # else a frozen backbone would be noise
     model, config = config.model, _checked(config, run_dir)
     most = min(MOST, max(LEAST, A_WORKER * config.data.workers))
@@ -270,7 +273,7 @@ def _settle(own: Any, model: Any, sample: Sample, precision: str, channels_last:
     """Write the precision and layout into `own` that a run with `model` takes where it is asked for these."""
     asked = deepcopy(own)
     asked.model, asked.trainer.precision, asked.trainer.channels_last = deepcopy(model), precision, channels_last
-    compose.settle_precision(asked, sample.material, console=SILENT)
+    settle_precision(asked, sample.material, console=SILENT)
     own.trainer.precision, own.trainer.channels_last = asked.trainer.precision, asked.trainer.channels_last
 
 
