@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 
@@ -14,6 +15,7 @@ from fisheries.data.photo_cues import find_photographs, photograph_cues
 from fisheries.data.splits import usable_images
 from fisheries.schema import KEY, InputError
 
+_FREE_BYTES = 1 << 30  # up to which it does not matter how well features compress
 # In the order in which they are shown, with how the label is told from them, see `analysis.probes`.
 KINDS: Mapping[str, str] = {
     "image size": "category",

@@ -104,6 +104,19 @@ class FiniteLoss(Callback):
                     "last good state"
                 )
 
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Check what the epoch's last step made of the weights, before they are saved.
+
+        Raises:
+            InputError: a weight is not finite.
+        """
+        for name, weight in module.named_parameters():
+            if not torch.isfinite(weight).all():
+                raise InputError(
+                    f"{name} is no number any more after epoch {trainer.current_epoch}: try a lower optimizer.lr, or "
+                    f"trainer.precision=32-true; {LAST} is the last good state"
+                )
+
 
 class AveragedWeights(Callback):
     """Keep an exponential moving average of the weights, which stands in for them wherever they are judged or saved.

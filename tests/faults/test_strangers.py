@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -21,6 +22,7 @@ import yaml
 from fisheries.config import read_config
 from fisheries.data.archives import unpack_zip
 from fisheries.data.cropping import read_rule
+from fisheries.data.cues import read_features
 from fisheries.data.feature_store import open_store, write_shard
 from fisheries.inference.ledger import read_ledger
 from fisheries.inference.submission_notes import read_submission_notes
@@ -178,6 +180,18 @@ def test_pickled_features(tmp_path: Path, world: Path):
     line = refusal(call(FISHERIES, *arguments, cwd=tmp_path, check=False))
     assert line.startswith("f.npz: ")
     assert not (tmp_path / "out").exists()
+
+
+def test_features_that_would_fill_the_memory(tmp_path: Path):
+    """They are refused by the size that their archive declares, before anything is unpacked."""
+    np.savez_compressed(tmp_path / "whole.npz", features=np.ones((2, 3)), image_id=np.array(["a", "b"]))
+    with zipfile.ZipFile(tmp_path / "whole.npz") as whole, zipfile.ZipFile(tmp_path / "f.npz", "w") as bomb:
+        for member in whole.infolist():
+            bomb.writestr(member.filename, whole.read(member))
+        bomb.filelist[0].file_size = (1 << 31) - 1
+    assert len(read_features(tmp_path / "whole.npz", pd.Index(["a", "b"]))) == 2
+    with pytest.raises(InputError, match=r"f\.npz: can't be read \(unpacks to \d+ times its size"):
+        read_features(tmp_path / "f.npz", pd.Index(["a", "b"]))
 
 
 def test_broken_weights(tmp_path: Path):

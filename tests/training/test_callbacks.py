@@ -64,6 +64,14 @@ def test_every_loss_that_went_into_a_step_is_checked():
         check.on_before_optimizer_step(trainer_at(0), None, None)
 
 
+def test_weights_that_the_last_step_spoiled_are_not_saved():
+    net = torch.nn.Linear(2, 1)
+    FiniteLoss().on_train_epoch_end(trainer_at(1), net)
+    net.bias.data.fill_(float("inf"))
+    with pytest.raises(InputError, match=r"bias is no number any more after epoch 1: try a lower optimizer.lr"):
+        FiniteLoss().on_train_epoch_end(trainer_at(1), net)
+
+
 def test_an_epoch_that_is_repeated_after_a_stop_has_one_row(tmp_path):
     said = io.StringIO()
     table = EpochTable(tmp_path / "epochs.csv", console=Console(file=said))
