@@ -7,6 +7,7 @@ import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
 _LARGEST = 1 << 30
+_DEFAULT = 128 << 10  # glibc's own, for both
 
 
 def keep_large_blocks() -> bool:
@@ -18,10 +19,26 @@ def keep_large_blocks() -> bool:
     Returns:
         Whether the C library takes such settings: glibc does, on Linux.
     """
+    return _set_thresholds(mapped=_LARGEST, trimmed=2 * _LARGEST - 1)
+
+
+def give_blocks_back() -> bool:
+    """Give back what was kept, and keep no more: where memory is short, blocks that do not fit take room from those that would.
+
+    Returns:
+        As `keep_large_blocks`.
+    """
+    taken = _set_thresholds(mapped=_DEFAULT, trimmed=_DEFAULT)
+    if taken:
+        ctypes.CDLL(None).malloc_trim(0)
+    return taken
+
+
+def _set_thresholds(*, mapped: int, trimmed: int) -> bool:
     if not sys.platform.startswith("linux"):
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):  # another C library
         return False
-    return bool(mallopt(_MMAP_THRESHOLD, _LARGEST)) and bool(mallopt(_TRIM_THRESHOLD, 2 * _LARGEST - 1))
+    return bool(mallopt(_MMAP_THRESHOLD, mapped)) and bool(mallopt(_TRIM_THRESHOLD, trimmed))

@@ -32,7 +32,7 @@ from fisheries.inference.predict import box_table, predict, with_prior
 from fisheries.inference.scoring import class_frequencies
 from fisheries.inference.tta import check_views
 from fisheries.material import Material, load_material, reopen_material, settle
-from fisheries.memory import keep_large_blocks
+from fisheries.memory import give_blocks_back, keep_large_blocks
 from fisheries.models.fishnet import FishNet
 from fisheries.nets import fold_dir
 from fisheries.precision import settle_precision
@@ -263,6 +263,7 @@ def _fit(
             told = str(error).split(":")[0]
         del trainer  # and with it what the batch took
         gc.collect()
+        give_blocks_back()
         torch.cuda.empty_cache()
         if nets.resume_path(folder) is None:
             module.net.load_state_dict(untrained)

@@ -218,7 +218,7 @@ def test_a_heavy_network_is_bound_by_its_step_and_other_steps_are_tried(quick: P
     assert set(found.faster) == {"trainer.precision=auto", "data.image_hw=[32,64]"}
     assert found.faster["data.image_hw=[32,64]"] < 0.7
     assert found.frozen is not None
-    assert found.step_images == 4
+    assert found.step_images < found.config.data.batch_size  # a CPU takes long for all of them
     assert found.steps.val_s < found.steps.train_s
 
 
