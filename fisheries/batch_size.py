@@ -16,12 +16,11 @@ from rich.table import Table
 from torch import Tensor
 
 from fisheries.batch import Batch
-from fisheries.config import plain
 from fisheries.data.datamodule import FisheriesDataModule
 from fisheries.doctor.step import StepTimes, time_steps
 from fisheries.models.fishnet import FishNet
+from fisheries.nets import device_of
 from fisheries.schema import InputError
-from fisheries.training.devices import choose_device
 from fisheries.training.fitting import OutOfMemoryError, memory_told
 
 _FIRST = 2  # images: batch normalization needs two
@@ -50,9 +49,7 @@ def find_batch_size(config: Any, net: FishNet, data: FisheriesDataModule, *, con
     Raises:
         InputError: not even the smallest batch fits; as `time_steps`.
     """
-    trainer = config.trainer
-    device = choose_device(plain(trainer.gpus), accelerator=trainer.accelerator, devices=plain(trainer.devices))
-    on_gpu = device.type == "cuda"
+    on_gpu = device_of(config).type == "cuda"
     drawn = next(iter(data.predict_loader(data.train.head(_DRAWN))))
 
     def measure(size: int) -> StepTimes:

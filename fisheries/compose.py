@@ -37,7 +37,7 @@ from fisheries.models.backbones import check_backbone
 from fisheries.models.fishnet import FishNet
 from fisheries.models.heads import MAP_HEADS
 from fisheries.models.imported import ImportedFeatures
-from fisheries.nets import fold_dir, image_hw_of, resume_path
+from fisheries.nets import device_of, fold_dir, image_hw_of, resume_path
 from fisheries.schema import OK, InputError
 from fisheries.training.callbacks import (
     EPOCHS,
@@ -52,7 +52,7 @@ from fisheries.training.callbacks import (
     WholeCheckpoints,
     checkpoints,
 )
-from fisheries.training.devices import choose_device, choose_devices
+from fisheries.training.devices import choose_devices
 from fisheries.training.finetune import (
     OpenGroups,
     Phase,
@@ -151,7 +151,7 @@ def frozen_features(config: DictConfig, net: FishNet, material: Material, *, con
     names = view_names(config)
     if material.features is not None or not names or config.trainer.fast_dev_run:
         return material.features
-    model, trainer, image_hw = config.model, config.trainer, image_hw_of(config)
+    model, image_hw = config.model, image_hw_of(config)
     images = material.manifest[material.manifest["status"] == OK]
     augmented = train_transform(image_hw=image_hw, **transform_values(config))
     views = [View(images, PLAIN, eval_transform(image_hw=image_hw))]
@@ -165,7 +165,7 @@ def frozen_features(config: DictConfig, net: FishNet, material: Material, *, con
         views,
         about={**about, "takes": "map" if model.head in MAP_HEADS else "features", "image_hw": list(image_hw)},
         base=Path(config.tables_dir),
-        device=choose_device(plain(trainer.gpus), accelerator=trainer.accelerator, devices=plain(trainer.devices)),
+        device=device_of(config),
         batch_size=config.data.batch_size,
         workers=config.data.workers,
         console=console,
@@ -319,11 +319,9 @@ def create_module(
 
 
 def _lay_out(config: DictConfig, net: FishNet) -> None:
-    trainer = config.trainer
-    if not trainer.channels_last:
+    if not config.trainer.channels_last:
         return
-    device = choose_device(plain(trainer.gpus), accelerator=trainer.accelerator, devices=plain(trainer.devices))
-    if isinstance(net.backbone, ImportedFeatures) or not takes_channels_last(net, device):
+    if isinstance(net.backbone, ImportedFeatures) or not takes_channels_last(net, device_of(config)):
         raise InputError(
             f"trainer.channels_last=true: {config.model.backbone} can't be trained so on the CPU; leave it out"
         )
@@ -355,10 +353,10 @@ def create_trainer(
     _quieten()
     arguments: dict[str, Any] = plain(config.trainer)
     gpus = arguments.pop("gpus")
-    del arguments["on_oom"]
     arguments |= choose_devices(gpus, accelerator=arguments["accelerator"], devices=arguments["devices"])
     bar = arguments.pop("enable_progress_bar")
-    del arguments["channels_last"], arguments["compile"]  # are the network's, see `create_module`
+    for ours in ("channels_last", "compile", "on_oom"):  # of the network, and of what is done where memory is short
+        del arguments[ours]
     plugins = arguments.pop("plugins") or []
     callbacks = _learning(config)
     if console.is_terminal if bar is None else bar:

@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from omegaconf import DictConfig
 from rich.console import Console
 
 from fisheries.config import IMPORTED, plain, read_config
 from fisheries.data.cropping import CropRule, check_rule
-from fisheries.data.metadata import SizeStatistics
+from fisheries.data.metadata import SizeStatistics, fit_sizes
 from fisheries.data.transforms import Transform, eval_transform
 from fisheries.models.backbones import Backbone, create_backbone
 from fisheries.models.fishnet import FishNet
@@ -23,6 +24,7 @@ from fisheries.models.imported import ImportedFeatures
 from fisheries.models.weights import load_weights
 from fisheries.schema import InputError, write_atomic
 from fisheries.training.callbacks import BEST, LAST
+from fisheries.training.devices import choose_device
 
 SIZES = "sizes.json"
 _RESUMED = {"epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers"}
@@ -241,6 +243,38 @@ def image_hw_of(config: DictConfig) -> tuple[int, int]:
     """Return height and width of the pictures that the network sees."""
     height, width = config.data.image_hw
     return int(height), int(width)
+
+
+def device_of(config: DictConfig) -> torch.device:
+    """Return the device that a configuration trains or predicts on.
+
+    Raises:
+        InputError: as `choose_devices`.
+    """
+    trainer = config.trainer
+    return choose_device(plain(trainer.gpus), accelerator=trainer.accelerator, devices=plain(trainer.devices))
+
+
+def empty_net(config: DictConfig, images: pd.DataFrame, *, classes: int, console: Console) -> FishNet:
+    """Return the network of a configuration with weights of noise, to measure it.
+
+    Args:
+        config: of the run.
+        images: rows of the manifest that sizes are fitted on.
+        classes: how many there are.
+        console: as in `create_net`.
+
+    Raises:
+        InputError: as `create_net`.
+    """
+    return create_net(
+        config.model,
+        classes=classes,
+        sizes=fit_sizes(images),
+        image_hw=image_hw_of(config),
+        console=console,
+        trained=True,
+    )
 
 
 def read_sizes(folder: Path) -> SizeStatistics:

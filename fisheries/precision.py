@@ -10,11 +10,8 @@ from rich.console import Console
 
 from fisheries.compose import process_count, view_names
 from fisheries.config import AUTO, plain
-from fisheries.data.metadata import fit_sizes
 from fisheries.material import Material
-from fisheries.models.fishnet import FishNet
-from fisheries.nets import create_net, image_hw_of
-from fisheries.training.devices import choose_device
+from fisheries.nets import device_of, empty_net, image_hw_of
 from fisheries.training.precision import (
     BFLOAT16,
     PICTURES,
@@ -54,36 +51,21 @@ def settle_precision(config: DictConfig, material: Material, *, console: Console
 def _fastest_way(config: DictConfig, material: Material, *, console: Console) -> Way:
     if material.features is not None or view_names(config) or config.trainer.fast_dev_run or config.find_lr:
         return Way()
-    trainer = config.trainer
     if process_count(config) > 1:
         return Way(BFLOAT16, True) if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else Way()
-    device = choose_device(plain(trainer.gpus), accelerator=trainer.accelerator, devices=plain(trainer.devices))
-    net = _empty_net(config, material, console=console)
-    if sum(parameter.numel() for parameter in net.parameters()) < WORTH_MEASURING:
-        return Way()
-    about = {"model": plain(config.model), "image_hw": list(image_hw_of(config)), "machine": machine_of(device)}
+    device, image_hw = device_of(config), image_hw_of(config)
+    about = {"model": plain(config.model), "image_hw": list(image_hw), "machine": machine_of(device)}
     known = Path(config.tables_dir) / PRECISIONS
     way = read_way(known, about)
     if way is None:
+        net = empty_net(config, material.manifest, classes=len(material.classes), console=console)
+        if sum(parameter.numel() for parameter in net.parameters()) < WORTH_MEASURING:
+            return Way()
         console.print(f"  measuring which precision {config.model.backbone} trains fastest in on this machine (once)")
-        seconds = measure_ways(net, image_hw=image_hw_of(config), device=device)
+        seconds = measure_ways(net, image_hw=image_hw, device=device)
         way = fastest_way(seconds)
         write_way(known, about, way)
         times = ", ".join(f"{way_name(each)} {taken:.2f} s" for each, taken in seconds.items())
         console.print(f"  a step of {PICTURES} pictures takes: {times}")
     console.print(f"  trainer.precision=auto: {way_name(way)}")
     return way
-
-
-def _empty_net(config: DictConfig, material: Material, *, console: Console) -> FishNet:
-    """Return the network of a configuration with weights of noise, to measure it."""
-    sizes = fit_sizes(material.manifest)
-    net = create_net(
-        config.model,
-        classes=len(material.classes),
-        sizes=sizes,
-        image_hw=image_hw_of(config),
-        console=console,
-        trained=True,
-    )
-    return net

@@ -16,7 +16,6 @@ from torch.utils.data import DataLoader
 
 from fisheries import nets
 from fisheries.batch import Batch
-from fisheries.config import plain
 from fisheries.data.cropping import REGION, CropRule, crop_table, fish_boxes, read_boxes
 from fisheries.data.datamodule import predict_loader
 from fisheries.data.manifest import scan_paths
@@ -38,6 +37,7 @@ from fisheries.inference.predict import (
 )
 from fisheries.inference.scoring import class_frequencies
 from fisheries.inference.stages import chain_stages, check_stages, merge_crops, sees_fish
+from fisheries.inference.submission_notes import sha256_of
 from fisheries.inference.tta import VIEWS, Reader, check_views
 from fisheries.memory import keep_large_blocks
 from fisheries.nets import TrainedFold, TrainedRun
@@ -165,11 +165,11 @@ def predict_folds(run_dir: Path, out: Path, *, tta: str, console: Console) -> Ou
     """
     check_choice("--tta", tta, list(VIEWS))
     trained = nets.load_run(run_dir, console=console)
-    data, trainer = trained.config.data, trained.config.trainer
+    data = trained.config.data
     check_views(
         trained.folds[0].net, tta, image_hw=nets.image_hw_of(trained.config), name=trained.config.model.backbone
     )
-    device = choose_device(plain(trainer.gpus), accelerator=trainer.accelerator, devices=plain(trainer.devices))
+    device = nets.device_of(trained.config)
     batches = _Batches(data.batch_size, data.workers, device, tta, None, "float32", console)
     manifest, folds = read_table(run_dir / "manifest.csv", MANIFEST), read_table(run_dir / "folds.csv", FOLDS)
     priors = [
@@ -346,7 +346,7 @@ def _partial(trained: TrainedRun, rows: pd.DataFrame, batches: _Batches, kept: _
     files = [kept.run_dir / "config.yaml", *(folder / name for folder in folders for name in (BEST, nets.SIZES))]
     columns = [name for name in dict.fromkeys(("sha256", "height", "width", *REGION)) if name in rows]
     about = {
-        "networks": {str(file.relative_to(kept.run_dir)): _file_hash(file) for file in files},
+        "networks": {str(file.relative_to(kept.run_dir)): sha256_of(file) for file in files},
         "images": hashlib.sha256(rows[columns].to_csv().encode()).hexdigest(),
         "tta": batches.tta or trained.config.tta,
         "precision": batches.precision,
@@ -355,11 +355,6 @@ def _partial(trained: TrainedRun, rows: pd.DataFrame, batches: _Batches, kept: _
         "torch": torch.__version__,
     }
     return Partial(kept.folder, about, trained.classes)
-
-
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _prior(run_dir: Path, classes: Sequence[str]) -> pd.Series:

@@ -33,7 +33,7 @@ MAY = {
     "ladder": {"schema", "config", "predict", "pseudo", "data", "inference"},
     "doctor": BORDER | {"config", "memory", "precision", "material", "nets", "compose", "data", "models", "training"},
     "predict": BORDER | {"config", "memory", "nets", "data", "inference", "training"},
-    "batch_size": {"schema", "batch", "config", "doctor", "data", "models", "training"},
+    "batch_size": {"schema", "batch", "nets", "doctor", "data", "models", "training"},
     "explain": BORDER | {"nets", "data", "training", "analysis"},
     "run": BORDER
     | {

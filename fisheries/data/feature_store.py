@@ -15,13 +15,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from fisheries.data.image_cache import FREE_BYTES
 from fisheries.schema import InputError, write_atomic
 
 ABOUT = "about.json"
 PLAIN = ""  # the view of which nothing is left to chance
 # Rounding to float16 is lossless enough if it adds less than this to a feature's spread over images.
 _ROUNDING = 1e-3
-_FREE_BYTES = 1 << 30  # left to others on the disk
 _ANEW = "remove its folder and compute the features, or import them, anew"
 
 
@@ -173,7 +173,7 @@ def check_space(folder: Path, *, arrays: int, shape: tuple[int, ...]) -> None:
         InputError: it has not.
     """
     needed, free = 4 * arrays * int(np.prod(shape)), shutil.disk_usage(folder).free
-    if needed > free - _FREE_BYTES:
+    if needed > free - FREE_BYTES:
         raise InputError(
             f"{folder}: {arrays} feature arrays {shape} need up to {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free, "
             "of which 1 GB is left to others; give another tables_dir, smaller pictures or a head on pooled features (model.head=linear)"

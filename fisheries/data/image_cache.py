@@ -25,7 +25,7 @@ from fisheries.schema import InputError, write_atomic
 
 ABOUT, KEYS, PIXELS, SUMS, LOCK = "about.json", "keys.txt", "pixels.bin", "sums.bin", "lock"
 _SUM_BYTES = 4
-_FREE_BYTES = 1 << 30  # left to others on the disk
+FREE_BYTES = 1 << 30  # left to others on the disk
 
 Picture = NDArray[np.uint8]
 
@@ -162,7 +162,7 @@ def _make_room(folder: Path, keys: Sequence[str], *, picture_bytes: int, limit_b
     there = _places(folder)
     new = [key for key in dict.fromkeys(keys) if key not in there]
     promised = len(there) * picture_bytes
-    free = shutil.disk_usage(folder).free - _FREE_BYTES - (promised - _taken_bytes(folder / PIXELS))
+    free = shutil.disk_usage(folder).free - FREE_BYTES - (promised - _taken_bytes(folder / PIXELS))
     free = min(free, limit_bytes - promised)
     known = [*there, *new[: max(0, free // picture_bytes)]]
     for name, size in ((PIXELS, picture_bytes), (SUMS, _SUM_BYTES)):

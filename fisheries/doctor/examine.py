@@ -16,10 +16,9 @@ from rich.console import Console
 
 from fisheries import compose, nets
 from fisheries.batch import Batch
-from fisheries.config import AUTO, check_config, plain
+from fisheries.config import AUTO, check_config
 from fisheries.data.datamodule import FisheriesDataModule
 from fisheries.data.feature_store import PLAIN, FeatureStore
-from fisheries.data.metadata import fit_sizes
 from fisheries.doctor.diagnosis import STEP, Limits, Machine, Plan, bound_by
 from fisheries.doctor.feed import FeedTimes, sample_cache, time_feed, timed
 from fisheries.doctor.limits import limits_of, machine_of
@@ -31,7 +30,6 @@ from fisheries.models.fishnet import FishNet
 from fisheries.precision import settle_precision
 from fisheries.progress import progress_bar
 from fisheries.schema import InputError
-from fisheries.training.devices import choose_device
 from fisheries.training.precision import PRECISIONS
 
 SILENT = Console(quiet=True)
@@ -115,7 +113,7 @@ def examine(config: Any, run_dir: Path | None, *, console: Console) -> Findings:
             shutil.copy(known, folder)
         asked = own.trainer.precision, own.trainer.channels_last
         _settle(own, model, sample, *asked)
-        trainer, device = _idle_trainer(own, folder), _device(own)
+        trainer, device = _idle_trainer(own, folder), nets.device_of(own)
         feed = None
         bar.update(task, description="Reading photographs", advance=1)
         if sample.material.features is None:
@@ -168,11 +166,6 @@ def _limited(images: int, limit: float | None, batch_size: int) -> int:
     return min(images, limit * batch_size) if isinstance(limit, int) else int(images * limit)
 
 
-def _device(config: Any) -> torch.device:
-    trainer = config.trainer
-    return choose_device(plain(trainer.gpus), accelerator=trainer.accelerator, devices=plain(trainer.devices))
-
-
 def _idle_trainer(config: Any, folder: Path) -> pl.Trainer:
     """Return a trainer that tells loaders which epoch it is."""
     config = deepcopy(config)
@@ -204,14 +197,7 @@ def create_net(config: Any, sample: Sample) -> FishNet:
     if material.features is not None:
         config.model.options = {"width": material.features.shape[0]}
     rows = material.manifest.loc[sample.train_ids]
-    return nets.create_net(
-        config.model,
-        classes=len(material.classes),
-        sizes=fit_sizes(rows),
-        image_hw=nets.image_hw_of(config),
-        console=SILENT,
-        trained=True,
-    )
+    return nets.empty_net(config, rows, classes=len(material.classes), console=SILENT)
 
 
 def _datamodule(config: Any, sample: Sample, folder: Path, trainer: pl.Trainer) -> FisheriesDataModule:

@@ -11,12 +11,12 @@ import torch
 
 from fisheries.batch import Batch
 from fisheries.config import plain
+from fisheries.data.image_cache import FREE_BYTES
 from fisheries.doctor.diagnosis import Limits, Machine
 from fisheries.doctor.sample import Sample
 from fisheries.doctor.step import StepTimes
 
 PREFETCH = 2  # batches that each worker has ready: the loader's default
-FREE_BYTES = 1 << 30  # of a disk, which the cache leaves to others
 SHARED, GROUP = Path("/dev/shm"), Path("/sys/fs/cgroup/memory.max")
 
 

@@ -88,7 +88,7 @@ def test_a_limit_leaves_the_rest_to_be_made_each_time(tmp_path: Path):
 
 
 def test_the_disk_keeps_a_gigabyte_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    free = image_cache._FREE_BYTES + 2 * NBYTES
+    free = image_cache.FREE_BYTES + 2 * NBYTES
     monkeypatch.setattr(image_cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
     assert list(on_disk(tmp_path).places) == NAMES[:2]
 
