@@ -18,6 +18,7 @@ from fisheries.data.datamodule import FisheriesDataModule
 from fisheries.data.image_cache import ImageCache, disk_cache
 from fisheries.data.transforms import eval_transform, train_transform
 from fisheries.launch import transform_choices
+from fisheries.memory import keep_large_blocks
 from fisheries.schema import BOXES, KEY, MANIFEST, read_table
 
 LIGHT = transform_choices()["light"]
@@ -65,4 +66,5 @@ def loader(question: Question) -> Batches:
 
 if __name__ == "__main__":
     cv2.setNumThreads(1)
+    keep_large_blocks()  # as a run does
     answer_all(loader, prepare=open_cache)

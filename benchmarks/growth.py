@@ -1,6 +1,6 @@
 """How time and memory grow with the number of photographs, from the manifest to tables of predictions.
 
-    python benchmarks/growth.py [--sizes 1000,4000,16000] [--repetitions 3] [--json FILE] [--quick]
+    python benchmarks/growth.py [--sizes 1000,4000,16000] [--repetitions 1] [--json FILE] [--quick]
 
 Photographs are those of embedded boats, again and again with other things in the way: of the same 40 boats whatever their
 number, and in the rows "more boats" of a boat for 25 photographs. Each step runs in a process of its own on what the steps
@@ -49,7 +49,7 @@ Pixels = NDArray[np.uint8]
 
 
 def main() -> None:
-    parser = arguments(__doc__, repetitions=3)
+    parser = arguments(__doc__, repetitions=1)
     parser.add_argument("--sizes", default="1000,4000,16000", help="numbers of photographs, two or more")
     given = parser.parse_args()
     sizes = [500, 2000] if given.quick else [int(size) for size in given.sizes.split(",")]

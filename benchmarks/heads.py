@@ -1,6 +1,6 @@
 """How long is an epoch of a head on stored features, beside a bare loop and scikit-learn; and how much longer with the backbone in it?
 
-    python benchmarks/heads.py [--repetitions 5] [--json FILE] [--quick]
+    python benchmarks/heads.py [--repetitions 3] [--json FILE] [--quick]
 
 A head learns on 3,000 of 3,334 made-up features of 2,048 numbers, in batches of 64: linear, and lesson 7's dense layers. Ours is
 what train.py runs: the store, the batches made of it, the module, the trainer with its callbacks. The bare loop has the same
@@ -45,7 +45,7 @@ BARE = "a bare loop"
 
 
 def main() -> None:
-    given = arguments(__doc__, repetitions=5).parse_args()
+    given = arguments(__doc__, repetitions=3).parse_args()
     repetitions = 1 if given.quick else given.repetitions
     with TemporaryDirectory() as name:
         folder = Path(name)

@@ -25,10 +25,14 @@ class Target:
 
 TARGETS = (
     Target("a cold epoch at least 1.8 x timm", "input", r"^cold.*: timm", 1.8, inverse=True),
-    Target("a cold epoch at least 4 x fastai", "input", r"^cold.*: fastai", 4, inverse=True),
+    Target(
+        "a cold epoch at least 4 x fastai with the same augmentations", "input", r"^cold.*: fastai$", 4, inverse=True
+    ),
     Target("a cold epoch at least 0.6 x decoding alone", "input", r"^cold.*: limit: decoding", 0.6, inverse=True),
     Target("a warm epoch at least 3.5 x timm", "input", r"^warm.*: timm", 3.5, inverse=True),
-    Target("a warm epoch at least 8 x fastai", "input", r"^warm.*: fastai", 8, inverse=True),
+    Target(
+        "a warm epoch at least 8 x fastai with the same augmentations", "input", r"^warm.*: fastai$", 8, inverse=True
+    ),
     Target("a warm epoch not behind FFCV", "input", r"^warm.*: FFCV", 1, inverse=True),
     Target("resnet18's training step at least 2.2 x float32 NCHW", "loop", r"^a training step: resnet18.*: ours", 2.2),
     Target(

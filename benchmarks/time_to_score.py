@@ -1,6 +1,6 @@
 """How soon does a network know boats that it has not seen? train.py beside fastai and timm, from the start of their processes.
 
-    python benchmarks/time_to_score.py [--repetitions 2] [--json FILE] [--quick] [--network resnet18 [--weights FILE]]
+    python benchmarks/time_to_score.py [--repetitions 1] [--json FILE] [--quick] [--network resnet18 [--weights FILE]]
 
 Embedded boats are drawn, and enlarged to the size of the competition's photographs. All three read these files, and
 have the same boats held out, the same network and weights to begin with, the same size, batches, epochs, workers and highest
@@ -44,7 +44,7 @@ HERE = Path(__file__).resolve().parent
 PEERS_PYTHON = PEERS / "bin" / "python"
 WORLD = {"stage1": 8, "stage2": 16, "new_boats": 4}
 PER_BOAT = 30  # photographs
-SEED = 1  # with 0 a new last layer is the one that our network's weights were learned with, and knows the classes
+SEED = 1  # with 0 the peers' new last layer may be the one that our network's weights were learned with
 SMALL = "small_residual"
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 TARGET = 0.6  # of the constant prior's log loss
@@ -53,11 +53,11 @@ Curve = list[tuple[float, float]]  # seconds since the process began, held-out l
 
 
 def main() -> None:
-    parser = arguments(__doc__, repetitions=2)
+    parser = arguments(__doc__, repetitions=1)
     parser.add_argument("--network", default=SMALL)
     parser.add_argument("--weights", type=Path, help="of a network of timm; by default random ones, the same for all")
     parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--images", type=int, default=800, help="photographs, of which a quarter are held out")
+    parser.add_argument("--images", type=int, default=600, help="photographs, of which a quarter are held out")
     given = parser.parse_args()
     with TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,6 +1,7 @@
 """Pages of the documentation that are made from the code: every choice, every command, the notebooks, the changes.
 
-`python docs/generate.py` writes the table of faults into reliability.md anew; the others are made when the pages are.
+`python docs/generate.py` writes the table of faults into reliability.md anew, and that of libraries into dependencies.md; the
+others are made when the pages are.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ import ast
 import base64
 import json
 import re
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import metadata
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,8 +23,15 @@ from typer.cli import get_docs_for_click
 ROOT = Path(__file__).resolve().parent.parent
 NOT_SHOWN = ("hydra/help", "local")  # the text of --help, and what a user adds
 MADE = "<!-- made by `python docs/generate.py` from tests/faults -->"
+LISTED = "<!-- made by `python docs/generate.py` from pyproject.toml, requirements.txt and what is installed -->"
 _WRITTEN = {word.lower(): word for word in ("GPU", "CMYK", "PNG", "JPG", "EXIF", "NaN", "NA", "SIGTERM", "SIGKILL")}
 _CODE_OR_TAG = re.compile(r"(```.*?```|`[^`]*`)|<", flags=re.DOTALL)
+_REQUIREMENT = re.compile(r"([\w.-]+)\s*([^;]*)")
+_NOT_INSTALLED = {
+    "jupyterlab": "BSD-3-Clause",
+    "kaggle": "Apache-2.0",
+    "six": "MIT",
+}  # by what is installed for the tests
 _PICTURES = {"image/png": "png", "image/jpeg": "jpg"}
 
 
@@ -137,6 +147,44 @@ def fault_tables(tests: Path) -> str:
     return "\n".join([*parts, ""])
 
 
+def with_dependencies(page: str, root: Path) -> str:
+    """Return a page whose part after `LISTED` says which libraries are used directly, in which version, and their licenses."""
+    written, marker, _ = page.partition(LISTED)
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pins = dict(
+        re.findall(r"^([\w.-]+)==(\S+)", (root / "requirements.txt").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    )
+    extras = dict(project["optional-dependencies"])
+    extras["dev"] = extras.pop("dev")  # last: most of it is in others, too
+    rows = {}
+    for extra, needed in {"always": project["dependencies"], **extras}.items():
+        for requirement in needed:
+            name, bounds = _REQUIREMENT.match(requirement).groups()  # type: ignore[union-attr]
+            rows.setdefault(name, f"| {name} | {pins.get(name, bounds)} | {extra} | {license_of(name)} |")
+    return "\n".join(
+        [
+            f"{written}{marker}",
+            "",
+            "| library | version | for | license |",
+            "| --- | --- | --- | --- |",
+            *rows.values(),
+            "",
+        ]
+    )
+
+
+def license_of(name: str) -> str:
+    """Return the license that an installed library says it has."""
+    if name in _NOT_INSTALLED:
+        return _NOT_INSTALLED[name]
+    about = metadata(name)
+    told = about["License-Expression"]
+    classifiers = [
+        text.rpartition(" :: ")[2] for text in about.get_all("Classifier", []) if text.startswith("License ::")
+    ]
+    return str(told or ", ".join(classifiers) or str(about["License"] or "").splitlines()[0]).replace("|", "/")
+
+
 def _fault(name: str) -> str:
     text = name.removeprefix("test_").replace("_", " ").replace("16 bit", "16-bit").replace("ctrl c", "Ctrl-C")
     words = [_WRITTEN.get(word, word) for word in text.split()]
@@ -176,5 +224,8 @@ def _escaped(text: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE = ROOT / "docs" / "reliability.md"
-    PAGE.write_text(with_fault_tables(PAGE.read_text(encoding="utf-8"), ROOT / "tests" / "faults"), encoding="utf-8")
+    FAULTS, LIBRARIES = ROOT / "docs" / "reliability.md", ROOT / "docs" / "dependencies.md"
+    FAULTS.write_text(
+        with_fault_tables(FAULTS.read_text(encoding="utf-8"), ROOT / "tests" / "faults"), encoding="utf-8"
+    )
+    LIBRARIES.write_text(with_dependencies(LIBRARIES.read_text(encoding="utf-8"), ROOT), encoding="utf-8")

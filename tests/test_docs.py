@@ -104,6 +104,19 @@ def test_every_test_of_a_fault_is_a_row_that_says_what_happens(generate: ModuleT
     assert "| None |" not in page
 
 
+def test_every_direct_dependency_is_listed_with_a_license_that_asks_nothing_of_a_user(generate: ModuleType):
+    page = (ROOT / "docs" / "dependencies.md").read_text()
+    assert generate.with_dependencies(page, ROOT) == page, "run: python docs/generate.py"
+    licenses = {
+        row.split(" | ")[0].strip("| "): row.split(" | ")[3].strip(" |")
+        for row in page.split("| --- |\n")[1].splitlines()
+    }
+    assert len(licenses) > 40
+    assert {"torch", "kaggle", "selenium"} <= set(licenses)
+    free = r"Apache|MIT|BSD|Python Software Foundation|MPL-2.0"
+    assert [name for name, text in licenses.items() if not re.search(free, text) or "GPL" in text] == []
+
+
 def command_names(group: Any, name: str) -> Iterator[str]:
     for word, command in group.commands.items():
         yield from command_names(command, f"{name} {word}") if hasattr(command, "commands") else [f"{name} {word}"]

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from fisheries import compose, features, launch
 from fisheries.cli import app
+from fisheries.data import encoded
 from fisheries.data.feature_store import PLAIN, open_store
 from fisheries.data.transforms import eval_transform
 from fisheries.features import View, frozen_store, weights_hash
@@ -88,6 +89,13 @@ def test_augmented_views_are_taken_in_turn_by_epochs(train, tmp_path: Path):
     assert len(stored.places) - len(plain) == 2 * (readable["subset"] == "train").sum()
     views = [key for key in stored.places if key.startswith(manifest["sha256"].iloc[0])]
     assert len({stored.take(stored.locate([view])).tobytes() for view in views}) == 3
+
+
+def test_features_that_memory_has_no_room_for_are_read_batch_by_batch(train, monkeypatch: pytest.MonkeyPatch):
+    views = ["model.backbone_frozen=true", "model.views=2", FROZEN[2], FROZEN[3]]
+    kept = losses(train(*views, name="kept"))
+    monkeypatch.setattr(encoded, "IN_MEMORY", 0)
+    assert (losses(train(*views, name="read")) == kept).all()
 
 
 def small_net(seed: int = 0) -> FishNet:

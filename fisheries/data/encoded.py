@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -17,6 +19,8 @@ from fisheries.data.feature_store import PLAIN, FeatureStore, image_keys, missin
 from fisheries.data.images import read_shrunk
 from fisheries.data.transforms import Transform
 from fisheries.schema import InputError
+
+IN_MEMORY = 512 << 20  # bytes: features that take no more are read once, since a step on them is short
 
 
 class EncodedDataset(Dataset[Batch]):
@@ -46,6 +50,7 @@ class EncodedDataset(Dataset[Batch]):
         self.box_cxcywh = torch.from_numpy(box_cxcywh.astype(np.float32))
         self.has_box = torch.from_numpy(has_box[:, 0].astype(np.float32))
         self.store = store
+        self.encoded = self._read_all() if self.places.size // 2 * 4 * math.prod(store.shape) <= IN_MEMORY else None
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -54,9 +59,11 @@ class EncodedDataset(Dataset[Batch]):
         """Return the batch of samples at `keys` = (epoch, position)."""
         epochs, positions = np.array([epoch_and_position(key) for key in keys]).T
         rows = torch.from_numpy(positions)
-        encoded = self.store.take(self.places[epochs % len(self.places), positions])
+        views = epochs % len(self.places)
         return {
-            "encoded": torch.from_numpy(encoded).float(),  # NumPy widens a number at a time
+            "encoded": self._read(views, positions)
+            if self.encoded is None
+            else self.encoded[torch.from_numpy(views * len(self) + positions)],
             "image_hw": self.image_hw[rows],
             "target": self.target[rows],
             "weight": self.weight[rows],
@@ -64,6 +71,16 @@ class EncodedDataset(Dataset[Batch]):
             "has_box": self.has_box[rows],
             "image_id": [self.image_ids[position] for position in positions.tolist()],
         }
+
+    def _read(self, views: NDArray[np.int64], positions: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(
+            self.store.take(self.places[views, positions])
+        ).float()  # NumPy widens a number at a time
+
+    def _read_all(self) -> Tensor:
+        """Return the features (V * N, ...) of all views."""
+        views, positions = np.indices(self.places.shape[:2]).reshape(2, -1)
+        return self._read(views, positions)
 
 
 class ViewDataset(Dataset[tuple[str, Tensor]]):

@@ -199,3 +199,42 @@ def test_disk_full_for_good(tmp_path: Path, world: Path):
     assert re.match(r"fisheries: \S*small/run/fold-0/\S+: No space left on device; make room", line), answer.stderr
     left = set(answer.stdout.split("epoch")[-1].splitlines()[1:])
     assert left <= {"best.ckpt", "last.ckpt", "epochs.csv", "sizes.json"}
+
+
+@pytest.mark.slow
+def test_rank_of_several_dies(tmp_path: Path, world: Path):
+    """The others end within two minutes with one line, no process is left, and the run goes on from its last epoch."""
+    several = ["trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp", "data.workers=0"]
+    options = on_small_pictures(world, *several, "data.cache=none", "trainer.max_epochs=500", "logger=none")
+    process = begin(TRAIN, *options, cwd=tmp_path)
+    wait_for_line(process, "epoch 2/500", seconds=240)
+    (rank, *_) = children(process.pid)
+    os.kill(rank, signal.SIGKILL)
+    begun = time.monotonic()
+    answer = process.wait()
+    assert time.monotonic() - begun < 120
+    assert answer.returncode != 0
+    assert "Traceback" not in answer.stderr, answer.stderr
+    assert re.search(r"fisheries: a process of this run is lost .*resume=", answer.stderr), answer.stderr
+    run = run_dir(tmp_path)
+    epoch = torch.load(run / "fold-0" / "last.ckpt", weights_only=True)["epoch"]
+    printed = call(TRAIN, f"resume={run}", f"trainer.max_epochs={epoch + 2}", cwd=tmp_path).stdout
+    assert f"epoch {epoch + 2}/{epoch + 2}" in printed
+
+
+def test_share_with_the_run_is_gone(tmp_path: Path, world: Path):
+    """One line names what can't be written; once the share is back, the run goes on from its last epoch."""
+    options = on_small_pictures(world, "trainer.max_epochs=50", "logger=none", "hydra.run.dir=share/run")
+    (tmp_path / "share").mkdir()
+    process = begin(TRAIN, *options, cwd=tmp_path)
+    wait_for_line(process, "epoch 2/50")
+    (tmp_path / "share").rename(tmp_path / "away")
+    (tmp_path / "share").touch()  # as where nothing is mounted, nothing can be made
+    line = refusal(process.wait())
+    assert "share/run/fold-0" in line
+    (tmp_path / "share").unlink()
+    (tmp_path / "away").rename(tmp_path / "share")
+    run = tmp_path / "share" / "run"
+    epoch = torch.load(run / "fold-0" / "last.ckpt", weights_only=True)["epoch"]
+    printed = call(TRAIN, f"resume={run}", f"trainer.max_epochs={epoch + 2}", cwd=tmp_path).stdout
+    assert f"epoch {epoch + 2}/{epoch + 2}" in printed
