@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 FIND_PYTHON = for python in $(PYTHON) python3.12 python3.11 python3.13 python3 python; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done
 
-.PHONY: help demo test test-all lint types notebooks pins docs clean
+.PHONY: help demo test test-all lint types notebooks bench audit pins docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -29,7 +29,7 @@ notebooks: $(VENV)/ready  ## run the notebooks from top to bottom, in place; wha
 	$(BIN)/python notebooks/execute.py
 	$(BIN)/python notebooks/check.py
 
-bench: $(VENV)/ready build/peers/ready  ## how fast it is beside fastai, timm, torchvision, DALI and FFCV: benchmarks/RESULTS.md, in 15 minutes
+bench: $(VENV)/ready build/peers/ready  ## how fast it is beside fastai, timm, torchvision, DALI and FFCV: benchmarks/RESULTS.md, in 25 minutes
 	$(BIN)/python benchmarks/run.py
 
 # uv installs in seconds what takes pip minutes; where it can't reach its index, pip may know another one.
@@ -52,6 +52,9 @@ build/peers/ready: $(VENV)/ready benchmarks/peers/requirements.txt benchmarks/pe
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python build/peers/bin/python -r benchmarks/peers/requirements.txt
 	@PATH="$(abspath $(BIN)):$$PATH" sh benchmarks/peers/ffcv.sh build/peers
 	@touch $@
+
+audit: $(VENV)/ready  ## is a vulnerability known of a library in requirements.txt? asks the Python Packaging Advisory Database
+	$(BIN)/uv tool run --quiet pip-audit --requirement requirements.txt --no-deps --disable-pip
 
 docs: $(VENV)/ready  ## these pages as HTML into build/docs/; a broken link fails
 	$(BIN)/properdocs build --quiet

@@ -1,11 +1,11 @@
 """How fast photographs come: ours beside fastai, timm, torchvision, DALI and FFCV, and the limits of decoding and of copying.
 
-    python benchmarks/input.py [--photos MANIFEST.csv] [--most 96] [--peers build/peers] [--repetitions 3] [--json FILE] [--quick]
+    python benchmarks/input.py [--photos MANIFEST.csv] [--most 128] [--peers build/peers] [--repetitions 3] [--json FILE] [--quick]
 
 Cold is the first epoch, warm are those after it. The same photographs, sizes, batches of 32 and, as near as each library
 allows, the augmentations of conf/transform/light.yaml; every feed ends in normalized float32 batches in the training process.
 Each feed is a process of its own with one thread, beside its 0 or 2 workers (threads in DALI and FFCV, at least one). Files
-are in the system's memory, so that the disk is not measured. In every repetition all feeds take turns.
+are in the system's memory, so that the disk is not measured; half of them are read at 360 x 640. In every repetition all feeds take turns.
 
 fastai's own saturation and hue take half a minute an epoch at 360 x 640, and are measured at 224 x 224 only.
 
@@ -58,14 +58,16 @@ Rates = dict[str, float]  # images/s of each feed
 def main() -> None:
     parser = arguments(__doc__, repetitions=3)
     parser.add_argument("--photos", type=Path, help="manifest of real photographs; without it they are drawn, once")
-    parser.add_argument("--most", type=int, default=96, help="photographs, a multiple of 32")
+    parser.add_argument(
+        "--most", type=int, default=128, help="photographs, a multiple of 128; half of them at 360 x 640"
+    )
     parser.add_argument(
         "--peers", type=Path, default=BUILD / "peers", help="environment of the peers; make bench makes it"
     )
     given = parser.parse_args()
     if not (given.peers / "bin" / "python").exists():
         parser.error(f"{given.peers}: no such environment; `make bench` sets it up")
-    most, repetitions = (64, 1) if given.quick else (given.most, given.repetitions)
+    most, repetitions = (128, 1) if given.quick else (given.most, given.repetitions)
     settings = [(size, workers) for size in SIZES for workers in WORKERS]
     images, manifest = photographs(given.photos, most=most, folder=BUILD / "bench")
     question = {
@@ -151,7 +153,9 @@ def rows_of(rates: Mapping[tuple[Setting, str], Sequence[Rates]]) -> list[Row]:
 
 
 def _at(setting: Setting, question: Mapping[str, Any]) -> dict[str, Any]:
-    return {**question, "image_hw": list(setting[0]), "workers": setting[1]}
+    image_hw, workers = setting
+    count = len(question["paths"]) // (2 if image_hw == SIZES[1] else 1)
+    return {**question, "paths": question["paths"][:count], "image_hw": list(image_hw), "workers": workers}
 
 
 def _ask(feed: Feed, question: Mapping[str, Any], *, name: str, why_not: dict[str, str]) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@
 Batches of 32 are in memory already. The loop, at 96 x 96, where a step is short and what is around it shows: the same network
 and step, with ours around it (train.py's module, trainer, callbacks and logger; float32) and with nothing around it; Lightning's
 defaults beside it, and fastai's and timm's where the peers' environment is there (build/peers). The step, at 224 x 224:
-`trainer.precision=auto` beside float32 in NCHW with PyTorch's defaults.
+`trainer.precision=auto`, with large blocks of memory kept as train.py does, beside float32 in NCHW with PyTorch's defaults.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fisheries.batch import Batch
+from fisheries.memory import give_blocks_back, keep_large_blocks
 from fisheries.models.fishnet import FishNet
 from fisheries.training.module import FishModule
 
@@ -92,21 +93,25 @@ def loop_rows(case: Case, asked: dict[str, Ask], *, repetitions: int) -> list[Ro
 
 def step_rows(case: Case, *, repetitions: int) -> list[Row]:
     """Measure images a second of a step, ours and the plain one."""
+    keep_large_blocks()
     config = config_of(case, "trainer.precision=auto")
     ours, plain = new_net(config), timm.create_model(case.network, num_classes=CLASSES)
     batch, pair = random_batch(BATCH, (case.side, case.side)), images_and_labels(BATCH, (case.side, case.side))
 
     def plain_rate() -> float:
+        give_blocks_back()
         batches = Stored(pair, case.steps + SKIP)
         train_plainly(plain, batches)
         return BATCH / batches.step_s(skip=SKIP)
 
+    def our_rate() -> float:
+        keep_large_blocks()
+        return BATCH / timed(train_ours, config, ours, batch, case.steps)
+
     chosen = f"{config.trainer.precision}{', channels_last' if config.trainer.channels_last else ''}"
     ways = {
         PLAIN: plain_rate,
-        f"ours: trainer.precision=auto, which took {chosen}": lambda: (
-            BATCH / timed(train_ours, config, ours, batch, case.steps)
-        ),
+        f"ours: trainer.precision=auto, which took {chosen}": our_rate,
     }
     measured = in_turn(ways, repetitions=repetitions, about=case.title)
     return rows_of(measured, part=f"a training step: {case.title}", unit="images/s", against=PLAIN)

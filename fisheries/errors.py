@@ -14,7 +14,19 @@ from typing import Any
 # a process started beside the first one inherits what `launch` sets
 SHOW_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1" and "LOCAL_RANK" not in os.environ
 # nothing is wrong with the program, and the next try may do: no room, a limit, read-only, a bad disk, a share that is gone
-_PLACE_FAILS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN)
+_PLACE_FAILS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EIO,
+    errno.ESTALE,
+    errno.ENOTCONN,
+    errno.ENOTDIR,
+)
+
+# what is heard from the others where a process of several ends: by Gloo, and by NCCL
+_RANK_IS_LOST = ("connection closed by peer", "connection reset by peer", "nccl")
 
 
 def one_line(function: Callable[[], Any]) -> None:
@@ -54,6 +66,8 @@ def _line(error: BaseException) -> str | None:
         from fisheries.data.watch import worker_problem
 
         return worker_problem(str(error))
+    if isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _RANK_IS_LOST):
+        return f"a process of this run is lost ({' '.join(str(error).split())[:120]}); go on with resume=RUN_DIR"
     if "omegaconf" not in sys.modules:
         return None
     from omegaconf.errors import OmegaConfBaseException

@@ -147,7 +147,7 @@ def _single_job(config: DictConfig, run_dir: Path, *, overrides: list[str]) -> f
         raise
     except Exception as error:
         line = user_error(error)
-        if any(run_dir.iterdir()):
+        if run_dir.is_dir() and any(run_dir.iterdir()):
             _write_error(run_dir, error, overrides)
         _remove_if_empty(run_dir)
         if line is not None and not SHOW_TRACEBACKS:
@@ -281,7 +281,7 @@ def _say_how_to_go_on(run_dir: Path, console: Console) -> None:
 
 
 def _remove_if_empty(folder: Path) -> None:
-    if not any(folder.iterdir()):
+    if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
 
 

@@ -57,6 +57,8 @@ from fisheries.training.loggers import create_loggers
 from fisheries.training.lr_finder import plot_lr, search_lr, suggest_lr
 from fisheries.training.module import FishModule
 
+_OTHERS_WRITE_S = 3600  # tables are shared: what another run has begun to write since is not left over
+
 
 def run(config: Any, run_dir: Path, *, name: str, console: Console, report: Report | None = None) -> None:
     """Train, predict, score, and write a submission.
@@ -80,6 +82,9 @@ def run(config: Any, run_dir: Path, *, name: str, console: Console, report: Repo
     if is_main_process():
         for folder in (run_dir, *run_dir.glob("fold-*")):
             sweep_leftovers(folder)
+        tables = Path(config.tables_dir)
+        for folder in (tables, *tables.glob("*/")):
+            sweep_leftovers(folder, older_s=_OTHERS_WRITE_S)
     material, folds = _tables(config, run_dir, console=console)
     searches = config.find_lr or config.find_batch_size
     numbers = fold_numbers(config)[:1] if searches else fold_numbers(config)

@@ -12,8 +12,9 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -111,7 +112,18 @@ def write_table(table: pd.DataFrame, path: Path | str) -> Path:
 
 
 def write_atomic(path: Path | str, data: bytes) -> None:
-    """Write `data` beside `path`, sync it, and rename it, so that `path` is the old file or the new one, whole.
+    """Write `data` as `new_file` does.
+
+    Raises:
+        OSError: it can't be written; names `path`.
+    """
+    with new_file(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def new_file(path: Path | str) -> Iterator[BinaryIO]:
+    """Open a file beside `path`; at the end it is synced and renamed, so that `path` is the old file or the new one, whole.
 
     Raises:
         OSError: it can't be written; names `path`.
@@ -121,7 +133,7 @@ def write_atomic(path: Path | str, data: bytes) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)

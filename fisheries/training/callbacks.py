@@ -201,9 +201,14 @@ class EpochTable(Callback):
         self.started_s = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Write the row; rows that a resumed run repeats are replaced."""
+        """Write the row; rows that a resumed run repeats are replaced.
+
+        Raises:
+            InputError: the fold's folder is gone.
+        """
         if not trainer.is_global_zero:
             return
+        _check_folder(self.path.parent)
         metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
         seconds = time.perf_counter() - self.started_s
         lr = trainer.optimizers[0].param_groups[0]["lr"]
@@ -302,7 +307,12 @@ class WholeCheckpoints(TorchCheckpointIO):
     """Write a checkpoint whole or not at all; Lightning's own way is a copy where /tmp is another file system."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write `checkpoint` to `path`."""
+        """Write `checkpoint` to `path`.
+
+        Raises:
+            InputError: the folder is gone.
+        """
+        _check_folder(Path(path).parent)
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         write_atomic(path, buffer.getvalue())
@@ -340,6 +350,14 @@ def checkpoints(folder: Path, *, monitor: bool) -> list[ModelCheckpoint]:
         enable_version_counter=False,
     )
     return [best, last]
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse to make a fold's folder again: what the run needs to go on was in it."""
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: is gone; bring back the disk or share that it is on, then go on with resume=RUN_DIR"
+        )
 
 
 def _line(trainer: pl.Trainer, metrics: dict[str, float], seconds: float, *, phase: str) -> str:

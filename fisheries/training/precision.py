@@ -21,7 +21,11 @@ FLOAT32, BFLOAT16 = "32-true", "bf16-mixed"  # Lightning's words
 PRECISIONS = "precision.json"
 WORTH_MEASURING = 1_000_000  # parameters; a smaller network trains in float32 as it is
 PICTURES = 8  # of a measured step; what is faster with these is with more
-_ROUNDS = 2
+_LEAST_ROUNDS, _MOST_ROUNDS, _ENOUGH_S = (
+    2,
+    10,
+    10,
+)  # short steps are measured more often, since noise is as long as they are
 _GAIN_LAYOUT, _GAIN_BFLOAT16 = 1.1, 1.2  # by how much faster one must be, so that noise does not choose
 _HOPELESS = 2.0  # times as slow as float32 in its first step
 
@@ -58,7 +62,10 @@ def measure_ways(net: nn.Module, *, image_hw: tuple[int, int], device: torch.dev
     ways = possible_ways(net, device)
     first = {way: _step_s(net, batch, way, device) for way in ways}  # compiles kernels, too
     ways = [way for way in ways if way == Way() or first[way] < _HOPELESS * first[Way()]]
-    rounds = [{way: _step_s(net, batch, way, device) for way in ways} for _ in range(_ROUNDS)]
+    rounds: list[dict[Way, float]] = []
+    began_s = time.perf_counter()
+    while len(rounds) < _LEAST_ROUNDS or (len(rounds) < _MOST_ROUNDS and time.perf_counter() - began_s < _ENOUGH_S):
+        rounds.append({way: _step_s(net, batch, way, device) for way in ways})
     return {way: min(taken[way] for taken in rounds) for way in ways}
 
 
