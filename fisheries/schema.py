@@ -111,25 +111,30 @@ def write_table(table: pd.DataFrame, path: Path | str) -> Path:
     return path
 
 
-def write_atomic(path: Path | str, data: bytes) -> None:
+def write_atomic(path: Path | str, data: bytes, *, make_folder: bool = True) -> None:
     """Write `data` as `new_file` does.
 
     Raises:
         OSError: it can't be written; names `path`.
     """
-    with new_file(path) as file:
+    with new_file(path, make_folder=make_folder) as file:
         file.write(data)
 
 
 @contextlib.contextmanager
-def new_file(path: Path | str) -> Iterator[BinaryIO]:
+def new_file(path: Path | str, *, make_folder: bool = True) -> Iterator[BinaryIO]:
     """Open a file beside `path`; at the end it is synced and renamed, so that `path` is the old file or the new one, whole.
+
+    Args:
+        path: of the file.
+        make_folder: whether its folder is made if it is not there.
 
     Raises:
         OSError: it can't be written; names `path`.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if make_folder:
+        path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

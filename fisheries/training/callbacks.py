@@ -208,7 +208,6 @@ class EpochTable(Callback):
         """
         if not trainer.is_global_zero:
             return
-        _check_folder(self.path.parent)
         metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
         seconds = time.perf_counter() - self.started_s
         lr = trainer.optimizers[0].param_groups[0]["lr"]
@@ -220,7 +219,7 @@ class EpochTable(Callback):
         if self.path.is_file():
             earlier = pd.read_csv(self.path)
             row = pd.concat([earlier[earlier["epoch"] < trainer.current_epoch], row])
-        write_atomic(self.path, row.to_csv(index=False).encode())
+        _write_there(self.path, row.to_csv(index=False).encode())
         of = f"  phase {phase}/{len(self.phases)}" if said else ""
         self.console.print(_line(trainer, metrics, seconds, phase=of))
 
@@ -312,10 +311,9 @@ class WholeCheckpoints(TorchCheckpointIO):
         Raises:
             InputError: the folder is gone.
         """
-        _check_folder(Path(path).parent)
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
-        write_atomic(path, buffer.getvalue())
+        _write_there(Path(path), buffer.getvalue())
 
 
 class Keeper(ModelCheckpoint):
@@ -352,12 +350,14 @@ def checkpoints(folder: Path, *, monitor: bool) -> list[ModelCheckpoint]:
     return [best, last]
 
 
-def _check_folder(folder: Path) -> None:
-    """Refuse to make a fold's folder again: what the run needs to go on was in it."""
-    if not folder.is_dir():
+def _write_there(path: Path, data: bytes) -> None:
+    """Write a file in a fold's folder, which is not made again: what the run needs to go on was in it."""
+    try:
+        write_atomic(path, data, make_folder=False)
+    except FileNotFoundError as error:
         raise InputError(
-            f"{folder}: is gone; bring back the disk or share that it is on, then go on with resume=RUN_DIR"
-        )
+            f"{path.parent}: is gone; bring back the disk or share that it is on, then go on with resume=RUN_DIR"
+        ) from error
 
 
 def _line(trainer: pl.Trainer, metrics: dict[str, float], seconds: float, *, phase: str) -> str:
