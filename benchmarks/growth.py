@@ -1,6 +1,6 @@
 """How time and memory grow with the number of photographs, from the manifest to tables of predictions.
 
-    python benchmarks/growth.py [--sizes 1000,4000,16000] [--repetitions 1] [--json FILE] [--quick]
+    python benchmarks/growth.py [--sizes 1000,4000,16000] [--same-boats] [--repetitions 1] [--json FILE] [--quick]
 
 Photographs are those of embedded boats, again and again with other things in the way: of the same 40 boats whatever their
 number, and in the rows "more boats" of a boat for 25 photographs. Each step runs in a process of its own on what the steps
@@ -51,10 +51,11 @@ Pixels = NDArray[np.uint8]
 def main() -> None:
     parser = arguments(__doc__, repetitions=1)
     parser.add_argument("--sizes", default="1000,4000,16000", help="numbers of photographs, two or more")
+    parser.add_argument("--same-boats", action="store_true", help='without the rows "more boats"')
     given = parser.parse_args()
     sizes = [500, 2000] if given.quick else [int(size) for size in given.sizes.split(",")]
     with TemporaryDirectory() as name:
-        worlds = draw_worlds(Path(name), sizes)
+        worlds = draw_worlds(Path(name), sizes, [SAME] if given.same_boats else [SAME, MORE])
         turns = [
             (step, fleet, size)
             for _ in range(1 if given.quick else given.repetitions)
@@ -73,14 +74,15 @@ def main() -> None:
         given.json.write_text(json.dumps(rows_of(table), indent=1) + "\n")
 
 
-def draw_worlds(folder: Path, sizes: Sequence[int]) -> dict[tuple[str, int], Path]:
+def draw_worlds(folder: Path, sizes: Sequence[int], fleets: Sequence[str]) -> dict[tuple[str, int], Path]:
     """Draw a folder of photographs for each fleet and size."""
     base = draw_boats(folder / "base")
-    boats = {SAME: lambda size: len(base), MORE: lambda size: size // PER_BOAT}
     return {
-        (fleet, size): draw_world(folder / f"{size}{fleet}", base, size, boats=count(size))
+        (fleet, size): draw_world(
+            folder / f"{size}{fleet}", base, size, boats=len(base) if fleet == SAME else size // PER_BOAT
+        )
         for size in sizes
-        for fleet, count in boats.items()
+        for fleet in fleets
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -74,8 +75,9 @@ def create_net(
         InputError: the network does not take pictures of that size, or its parts do not fit together.
     """
     backbone = _backbone(model, console=console, trained=trained)
-    # the weights in this package were learned below the head that seed 0 draws, and would know it again
-    torch.manual_seed(torch.initial_seed() + 1)
+    # weights may have been learned below the head that this seed draws, and would know it again
+    file = None if model.weights is None or trained else Path(model.weights)
+    torch.manual_seed(torch.initial_seed() + 1 + (zlib.crc32(file.read_bytes()) if file else 0))
     try:
         net = FishNet(
             backbone,

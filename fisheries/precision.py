@@ -14,7 +14,6 @@ from fisheries.material import Material
 from fisheries.nets import device_of, empty_net, image_hw_of
 from fisheries.training.precision import (
     BFLOAT16,
-    PICTURES,
     PRECISIONS,
     WORTH_MEASURING,
     Way,
@@ -66,6 +65,6 @@ def _fastest_way(config: DictConfig, material: Material, *, console: Console) ->
         way = fastest_way(seconds)
         write_way(known, about, way)
         times = ", ".join(f"{way_name(each)} {taken:.2f} s" for each, taken in seconds.items())
-        console.print(f"  a step of {PICTURES} pictures takes: {times}")
+        console.print(f"  a training step takes: {times}")
     console.print(f"  trainer.precision=auto: {way_name(way)}")
     return way

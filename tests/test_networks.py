@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -99,3 +101,14 @@ def test_the_packaged_weights_do_not_know_a_new_head(tables: tuple[pd.DataFrame,
         logits = net(torch.from_numpy(pictures.copy()), torch.zeros(len(pictures), 2))["logits"]
     labels = torch.from_numpy(one_hot(images["label"], classes))
     assert torch.nn.functional.cross_entropy(logits, labels) > np.log(len(classes)) - 0.3
+
+
+def test_given_weights_get_another_head_than_the_one_that_the_same_seed_drew_above_them(tmp_path: Path):
+    learned = net_of()
+    torch.save(learned.backbone.network.state_dict(), tmp_path / "weights.pth")
+    transferred = net_of(f"model.weights={tmp_path / 'weights.pth'}")
+    for name, values in learned.backbone.network.state_dict().items():
+        assert torch.equal(values, transferred.backbone.network.state_dict()[name])
+    assert not torch.equal(learned.classifier.weight, transferred.classifier.weight)
+    again = net_of(f"model.weights={tmp_path / 'weights.pth'}")
+    assert torch.equal(transferred.classifier.weight, again.classifier.weight)

@@ -20,7 +20,8 @@ from fisheries.schema import write_atomic
 FLOAT32, BFLOAT16 = "32-true", "bf16-mixed"  # Lightning's words
 PRECISIONS = "precision.json"
 WORTH_MEASURING = 1_000_000  # parameters; a smaller network trains in float32 as it is
-PICTURES = 8  # of a measured step; what is faster with these is with more
+_PICTURES, _MOST_PICTURES = 8, 32  # of a measured step: with few, small networks are as slow in every layout
+_STEP_S = 2.0  # a step that is measured should not take longer in float32
 _LEAST_ROUNDS, _MOST_ROUNDS, _ENOUGH_S = (
     2,
     10,
@@ -52,14 +53,17 @@ def fastest_way(seconds: Mapping[Way, float]) -> Way:
 def measure_ways(net: nn.Module, *, image_hw: tuple[int, int], device: torch.device) -> dict[Way, float]:
     """Return the seconds of a training step, forwards and backwards, in each way that the device has.
 
+    Steps have 32 pictures if that is quickly done, and no less than 8.
+
     Args:
         net: a `FishNet` that nobody needs afterwards: its statistics are those of noise.
         image_hw: height and width of its pictures.
         device: to train on.
     """
     net.to(device).train()
-    batch = _noise(image_hw, device)
     ways = possible_ways(net, device)
+    taken_s = _step_s(net, _noise(_PICTURES, image_hw, device), Way(), device)
+    batch = _noise(min(_MOST_PICTURES, max(_PICTURES, int(_PICTURES * _STEP_S / taken_s))), image_hw, device)
     first = {way: _step_s(net, batch, way, device) for way in ways}  # compiles kernels, too
     ways = [way for way in ways if way == Way() or first[way] < _HOPELESS * first[Way()]]
     rounds: list[dict[Way, float]] = []
@@ -131,10 +135,10 @@ def takes_channels_last(net: nn.Module, device: torch.device) -> bool:
     )
 
 
-def _noise(image_hw: tuple[int, int], device: torch.device) -> Batch:
+def _noise(pictures: int, image_hw: tuple[int, int], device: torch.device) -> Batch:
     generator = torch.Generator().manual_seed(0)
-    image = torch.randint(0, 256, (PICTURES, 3, *image_hw), dtype=torch.uint8, generator=generator)
-    return {"image": image.to(device), "image_hw": torch.zeros(PICTURES, 2, device=device)}  # type: ignore[typeddict-item]
+    image = torch.randint(0, 256, (pictures, 3, *image_hw), dtype=torch.uint8, generator=generator)
+    return {"image": image.to(device), "image_hw": torch.zeros(pictures, 2, device=device)}  # type: ignore[typeddict-item]
 
 
 def _step_s(net: nn.Module, batch: Batch, way: Way, device: torch.device) -> float:
