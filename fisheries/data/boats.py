@@ -148,7 +148,7 @@ def split_boat(
     if label is None:
         raise InputError(f"split {name}: its {len(ids)} images are too few or too much alike; correct rows by hand")
     taken = {*table["boat"], *table["found"]}
-    parts = dict(zip(sorted(set(_names(label))), [name, *_fresh_names(taken, label.max())], strict=True))
+    parts = dict(zip(sorted(set(_names(label))), [name, *_fresh_names(taken, int(label.max()))], strict=True))
     boat = table["boat"].copy()
     boat.loc[ids] = [parts[part] for part in _names(label)]
     return table.assign(boat=boat, known=_known(boat, manifest))

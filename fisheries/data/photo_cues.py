@@ -191,7 +191,7 @@ def _exif(image: Image.Image) -> list[str]:
 
 def _histogram(pixels: Pixels) -> NDArray[np.float32]:
     levels = pixels.reshape(-1, 3).astype(np.int64) * _LEVELS // 256  # (H W, 3)
-    counts = np.bincount(levels @ [_LEVELS**2, _LEVELS, 1], minlength=_LEVELS**3)
+    counts = np.bincount(levels @ np.array([_LEVELS**2, _LEVELS, 1]), minlength=_LEVELS**3)
     return np.sqrt(counts / counts.sum()).astype(np.float32)  # the roots' differences weigh rare colors, too
 
 
