@@ -48,6 +48,8 @@ def unpack_zip(
         raise InputError(f"{path}: no such file")
     try:
         with zipfile.ZipFile(path) as archive:
+            if not all(member.filename for member in archive.infolist()):
+                raise zipfile.BadZipFile("a member without a name")
             members = [member for member in archive.infolist() if not member.is_dir()]
             _check_names(path, archive.infolist(), folder)
             _check_sizes(path, members, folder, most_bytes=most_bytes, most_ratio=most_ratio)

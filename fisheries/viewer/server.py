@@ -35,6 +35,7 @@ def serve(source: Path, *, port: int, browser: bool, console: Console) -> None:
 
     Raises:
         InputError: as `read_catalog` and `Store`; the port is taken.
+        KeyboardInterrupt: Ctrl-C was pressed.
     """
     store = Store(read_catalog(source))
     listener = _listen(port)
@@ -45,7 +46,10 @@ def serve(source: Path, *, port: int, browser: bool, console: Console) -> None:
     console.print(f"{len(store.images):,} images of {source}: {address} (Ctrl-C ends it)", markup=False)
     if browser:
         webbrowser.open(address)
-    uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)).run(sockets=[listener])
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+    server.run(sockets=[listener])
+    if server.should_exit:
+        raise KeyboardInterrupt  # which asyncio of Python 3.12 does not pass on
 
 
 def make_app(store: Store, *, port: int, console: Console) -> FastAPI:
