@@ -198,7 +198,7 @@ def image_cache(config: DictConfig, material: Material, *, console: Console) -> 
         if data.cache == "memory":
             cache = memory_cache(keys, image_hw=image_hw, limit_bytes=limit_bytes)
         else:
-            about = code_of(["data/images.py"], ["pillow", "opencv-python-headless"])
+            about = code_of(["data/images.py", "data/shrinking.py"], ["pillow", "torch"])
             cache = disk_cache(base, keys, image_hw=image_hw, about=about, limit_bytes=limit_bytes)
     except OSError as error:
         console.print(f"  {base}: can't be written ({error.strerror}): each photograph is decoded in every epoch")

@@ -35,7 +35,7 @@ from fisheries.schema import InputError
 _SHARD_BYTES = 64 << 20  # what an interruption may cost, in float32
 _SHARD_IMAGES = 256
 _SOURCES = ["data/images.py", "data/transforms.py", "data/night_view.py", "data/nights.py", "models/blocks.py"]
-_SOURCES += ["models/backbones.py"]
+_SOURCES += ["models/backbones.py", "data/shrinking.py"]
 _PACKAGES = ("torch", "timm", "pillow", "albumentations", "opencv-python-headless")
 
 

@@ -16,8 +16,8 @@ from fisheries.analysis.explain_view import CHANGES
 from fisheries.analysis.heat import cam_layer, class_map_heat, grad_cam
 from fisheries.analysis.occlusion import Pixels, box_mask, boxes_beside, heat_share, paint_out, paste
 from fisheries.boxes import Floats, cxcywh_to_xywh_px, xywh_px_to_xyxy
-from fisheries.data.images import read_shrunk
 from fisheries.data.metadata import SizeStatistics
+from fisheries.data.shrinking import read_shrunk
 
 CLASS_MAP, GRAD_CAM = "class map", "Grad-CAM"
 _ONE = np.ones((1, 2))

@@ -15,8 +15,8 @@ from torch.utils.data import Dataset, Sampler
 from fisheries.boxes import xywh_px_to_xyxy, xyxy_to_cxcywh
 from fisheries.data.cropping import REGION, read_crop
 from fisheries.data.image_cache import ImageCache
-from fisheries.data.images import read_shrunk
 from fisheries.data.metadata import SizeStatistics
+from fisheries.data.shrinking import read_shrunk
 from fisheries.data.transforms import Transform
 from fisheries.data.warp import Change, backwards
 from fisheries.schema import InputError, largest_boxes, nearest

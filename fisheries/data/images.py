@@ -9,14 +9,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
-import math
 import stat
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
@@ -71,7 +69,6 @@ _SIDEWAYS = (
     Image.Transpose.TRANSVERSE,
     Image.Transpose.ROTATE_90,
 )
-_MARGIN = 1.5  # what a JPEG is decoded to is at least so much larger, so that antialiasing has the last word
 
 # PIL warns from 89 megapixels on; ours is an error from 50 on.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -87,12 +84,15 @@ class ImageFacts:
     notes: str = ""  # words in alphabetical order, separated by blanks
 
 
-def read_image(path: Path | str, *, sha256: str | None = None) -> NDArray[np.uint8]:
+def read_image(
+    path: Path | str, *, sha256: str | None = None, least_hw: tuple[int, int] | None = None
+) -> NDArray[np.uint8]:
     """Decode a photograph.
 
     Args:
         path: a JPEG, PNG, TIFF, WebP, BMP or GIF (its first picture) of 8 or 16 bits.
         sha256: of the file's bytes, if it must be these and no others.
+        least_hw: height and width that are enough, so that a JPEG can be decoded at 1/2, 1/4 or 1/8 of its size.
 
     Returns:
         (H, W, 3) RGB, turned as EXIF says, 16 bits scaled to 8, transparency laid on black.
@@ -100,29 +100,7 @@ def read_image(path: Path | str, *, sha256: str | None = None) -> NDArray[np.uin
     Raises:
         InputError: the file can't be read, is damaged, is no such image, has more than `MAX_PIXELS`, or is another.
     """
-    return np.array(_open(path, sha256=sha256))
-
-
-def read_shrunk(path: Path | str, image_hw: tuple[int, int], *, sha256: str | None = None) -> NDArray[np.uint8]:
-    """Decode a photograph and bring it to the size of a network's input.
-
-    A JPEG that is at least three times as high and wide is decoded at 1/2, 1/4 or 1/8 of its size, in half the time. In
-    1,095 frames, most of 1280 x 720, pixels at 224 x 384 differ by 0.7 of 255 in the mean from those decoded whole; from
-    PIL's antialiased bilinear ones by 0.8, where those decoded whole differ by 1.1.
-
-    Args:
-        path: as `read_image`.
-        image_hw: height and width, see `shrink`.
-        sha256: as `read_image`.
-
-    Returns:
-        (H, W, 3) RGB, as `read_image`.
-
-    Raises:
-        InputError: as `read_image`.
-    """
-    least_hw = math.ceil(_MARGIN * image_hw[0]), math.ceil(_MARGIN * image_hw[1])
-    return shrink(np.array(_open(path, least_hw=least_hw, sha256=sha256)), image_hw)
+    return np.array(_open(path, sha256=sha256, least_hw=least_hw))
 
 
 def read_small(path: Path | str, *, image_hw: tuple[int, int]) -> NDArray[np.uint8]:
@@ -141,15 +119,6 @@ def read_small(path: Path | str, *, image_hw: tuple[int, int]) -> NDArray[np.uin
     height, width = image_hw
     image = _open(path, least_hw=(max(height, width),) * 2)
     return np.array(image.resize((width, height), Image.Resampling.BOX))
-
-
-def shrink(image: NDArray[np.uint8], image_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Stretch a picture (H, W, 3) to `image_hw`: each pixel a mean where it gets smaller, as antialiasing asks for."""
-    if image.shape[:2] == tuple(image_hw):
-        return image
-    smaller = image_hw[0] < image.shape[0] or image_hw[1] < image.shape[1]
-    way = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (image_hw[1], image_hw[0]), interpolation=way), dtype=np.uint8)
 
 
 def inspect_image(path: Path | str) -> ImageFacts:

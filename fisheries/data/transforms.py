@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import asks the network for news
 import albumentations as A  # noqa: N812
 
-from fisheries.data.images import shrink
 from fisheries.data.night_view import night_view
+from fisheries.data.shrinking import shrink
 from fisheries.data.warp import MIN_VISIBLE, Amounts, Change, Matrix, apply_change, draw_change, move_box
 
 # of the training transform's values these are probabilities; the others are amounts

@@ -19,7 +19,8 @@ from torch.utils.data import DataLoader
 from fisheries import compose
 from fisheries.data.datamodule import FisheriesDataModule
 from fisheries.data.image_cache import ImageCache
-from fisheries.data.images import read_bytes, read_shrunk
+from fisheries.data.images import read_bytes
+from fisheries.data.shrinking import read_shrunk
 from fisheries.doctor.sample import Sample
 from fisheries.nets import image_hw_of
 
