@@ -16,7 +16,7 @@ from fisheries.batch import Batch
 from fisheries.boxes import xyxy_to_cxcywh
 from fisheries.data.dataset import Key, Rows, epoch_and_position
 from fisheries.data.feature_store import PLAIN, FeatureStore, image_keys, missing_keys, view_seed
-from fisheries.data.images import read_shrunk
+from fisheries.data.shrinking import read_shrunk
 from fisheries.data.transforms import Transform
 from fisheries.schema import InputError
 
@@ -50,7 +50,7 @@ class EncodedDataset(Dataset[Batch]):
         self.box_cxcywh = torch.from_numpy(box_cxcywh.astype(np.float32))
         self.has_box = torch.from_numpy(has_box[:, 0].astype(np.float32))
         self.store = store
-        self.encoded = self._read_all() if self.places.size // 2 * 4 * math.prod(store.shape) <= IN_MEMORY else None
+        self.kept = self._read(self.places) if 2 * self.places.size * math.prod(store.shape) <= IN_MEMORY else None
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -61,9 +61,9 @@ class EncodedDataset(Dataset[Batch]):
         rows = torch.from_numpy(positions)
         views = epochs % len(self.places)
         return {
-            "encoded": self._read(views, positions)
-            if self.encoded is None
-            else self.encoded[torch.from_numpy(views * len(self) + positions)],
+            "encoded": self._read(self.places[views, positions])
+            if self.kept is None
+            else self.kept[torch.from_numpy(views), rows],
             "image_hw": self.image_hw[rows],
             "target": self.target[rows],
             "weight": self.weight[rows],
@@ -72,15 +72,10 @@ class EncodedDataset(Dataset[Batch]):
             "image_id": [self.image_ids[position] for position in positions.tolist()],
         }
 
-    def _read(self, views: NDArray[np.int64], positions: NDArray[np.int64]) -> Tensor:
-        return torch.from_numpy(
-            self.store.take(self.places[views, positions])
-        ).float()  # NumPy widens a number at a time
-
-    def _read_all(self) -> Tensor:
-        """Return the features (V * N, ...) of all views."""
-        views, positions = np.indices(self.places.shape[:2]).reshape(2, -1)
-        return self._read(views, positions)
+    def _read(self, places: NDArray[np.int64]) -> Tensor:
+        """Return the features (..., F) at places (..., 2)."""
+        taken = torch.from_numpy(self.store.take(places.reshape(-1, 2)))
+        return taken.float().reshape(*places.shape[:-1], *self.store.shape)  # NumPy widens a number at a time
 
 
 class ViewDataset(Dataset[tuple[str, Tensor]]):

@@ -40,6 +40,7 @@ class RunningMeans:
         return {name: total / count for name, (total, count) in sums.items() if count}
 
 
+@torch.no_grad()
 def step_metrics(outputs: dict[str, Tensor], batch: Batch) -> dict[str, Mean]:
     """Return, by name, a metric's mean over the batch and how many images it is the mean of.
 
