@@ -22,7 +22,8 @@ from fisheries.analysis.page import figure_png
 from fisheries.batch_size import find_batch_size
 from fisheries.commit import git_commit
 from fisheries.compose import fold_numbers
-from fisheries.config import IMPORTED, check_config, logger_names, save_config
+from fisheries.config import IMPORTED, logger_names, save_config
+from fisheries.config_check import check_config
 from fisheries.data.datamodule import FisheriesDataModule
 from fisheries.data.image_cache import ImageCache
 from fisheries.data.metadata import fit_sizes
@@ -52,6 +53,7 @@ from fisheries.schema import (
 from fisheries.tracking import open_run, send_experiment, send_fold
 from fisheries.training.callbacks import BEST, Report
 from fisheries.training.compiled import compile_net, interpret_net
+from fisheries.training.devices import hide_missing_gpus
 from fisheries.training.fitting import OutOfMemoryError, fit, memory_told
 from fisheries.training.loggers import create_loggers
 from fisheries.training.lr_finder import plot_lr, search_lr, suggest_lr
@@ -78,6 +80,7 @@ def run(config: Any, run_dir: Path, *, name: str, console: Console, report: Repo
     started_s = time.perf_counter()
     check_config(config)
     keep_large_blocks()
+    hide_missing_gpus()
     compose.check_parts(config, run_dir)
     if is_main_process():
         for folder in (run_dir, *run_dir.glob("fold-*")):

@@ -15,7 +15,8 @@ from rich.console import Console
 from fisheries import config as config_room
 from fisheries import launch
 from fisheries.compose import check_parts, run_phases
-from fisheries.config import check_config, read_config, save_config
+from fisheries.config import read_config, save_config
+from fisheries.config_check import check_config
 from fisheries.data import transforms
 from fisheries.data.metadata import SizeStatistics
 from fisheries.data.transforms import train_transform

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import torch
 
-from fisheries.config import check_config
+from fisheries.config_check import check_config
 from fisheries.data.dataset import one_hot
-from fisheries.data.images import read_shrunk
+from fisheries.data.shrinking import read_shrunk
 from fisheries.models.fishnet import FishNet
 from fisheries.models.heads import MAP_HEADS
 from fisheries.nets import create_net

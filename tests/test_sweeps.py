@@ -328,7 +328,7 @@ def test_what_wandb_would_start_composes(path: Path):
     overrides = create_sweep_command_args({"args": first})["args_no_hyphens"]
     assert len(overrides) > 4
     composed = hydra_config(*overrides)
-    from fisheries.config import check_config
+    from fisheries.config_check import check_config
 
     check_config(composed)
 

@@ -16,7 +16,8 @@ from rich.console import Console
 
 from fisheries import compose, nets
 from fisheries.batch import Batch
-from fisheries.config import AUTO, check_config
+from fisheries.config import AUTO
+from fisheries.config_check import check_config
 from fisheries.data.datamodule import FisheriesDataModule
 from fisheries.data.feature_store import PLAIN, FeatureStore
 from fisheries.doctor.diagnosis import STEP, Limits, Machine, Plan, bound_by
@@ -30,6 +31,7 @@ from fisheries.models.fishnet import FishNet
 from fisheries.precision import settle_precision
 from fisheries.progress import progress_bar
 from fisheries.schema import InputError
+from fisheries.training.devices import hide_missing_gpus
 from fisheries.training.precision import PRECISIONS
 
 SILENT = Console(quiet=True)
@@ -95,7 +97,8 @@ def examine(config: Any, run_dir: Path | None, *, console: Console) -> Findings:
     Raises:
         InputError: something given can't be used.
     """
-    keep_large_blocks()  # as a run does
+    keep_large_blocks()  # this and the next as a run does
+    hide_missing_gpus()
     has_weights = config.model.pretrained or config.model.weights is not None  # else a frozen backbone would be noise
     model, config = config.model, _checked(config, run_dir)
     most = min(MOST, max(LEAST, A_WORKER * config.data.workers))

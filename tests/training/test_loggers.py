@@ -14,7 +14,8 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from fisheries.config import check_config, logger_names, read_config, save_config
+from fisheries.config import logger_names, read_config, save_config
+from fisheries.config_check import check_config
 from fisheries.errors import conf_dir
 from fisheries.schema import InputError
 from fisheries.training import loggers, wandb_runs
