@@ -26,7 +26,7 @@ _PLACE_FAILS = (
 )
 
 # what is heard from the others where a process of several ends: by Gloo, and by NCCL
-_RANK_IS_LOST = ("connection closed by peer", "connection reset by peer", "nccl")
+_RANK_IS_LOST = ("connection closed by peer", "connection reset by peer", "ncclremoteerror")
 
 
 def one_line(function: Callable[[], Any]) -> None:

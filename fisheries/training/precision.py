@@ -22,11 +22,8 @@ PRECISIONS = "precision.json"
 WORTH_MEASURING = 1_000_000  # parameters; a smaller network trains in float32 as it is
 _PICTURES, _MOST_PICTURES = 8, 32  # of a measured step: with few, small networks are as slow in every layout
 _STEP_S = 2.0  # a step that is measured should not take longer in float32
-_LEAST_ROUNDS, _MOST_ROUNDS, _ENOUGH_S = (
-    2,
-    10,
-    10,
-)  # short steps are measured more often, since noise is as long as they are
+# short steps are measured more often, since noise is as long as they are
+_LEAST_ROUNDS, _MOST_ROUNDS, _ENOUGH_S = 2, 10, 10
 _GAIN_LAYOUT, _GAIN_BFLOAT16 = 1.1, 1.2  # by how much faster one must be, so that noise does not choose
 _HOPELESS = 2.0  # times as slow as float32 in its first step
 
