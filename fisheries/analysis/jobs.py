@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import pandas as pd
 import yaml
@@ -131,7 +132,7 @@ def _write(table: pd.DataFrame, jobs: pd.DataFrame, out: Path, *, others: pd.Dat
         report = Path(row["run_dir"], "report.html")
         row["report"] = report.resolve().as_uri() if row["run_dir"] and report.is_file() else ""
         if report.is_relative_to(out.parent):  # so that the folder can be moved
-            row["report"] = report.relative_to(out.parent).as_posix() if row["report"] else ""
+            row["report"] = quote(report.relative_to(out.parent).as_posix()) if row["report"] else ""
     page = render_page(
         "compare.html",
         title=f"{(jobs['state'] == FINISHED).sum()} runs side by side",

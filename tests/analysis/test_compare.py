@@ -228,3 +228,10 @@ def test_drawn_values_are_short_in_titles(tmp_path: Path):
         "model.name=one optimizer.lr=0.00123",
         "model.name=two optimizer.lr=0.0001",
     ]
+
+
+def test_the_page_leads_to_a_report_whatever_its_folder_is_called(tmp_path: Path):
+    folder = write_run(tmp_path / "javascript:1#?%", unseen=1.2, lr=1e-3)
+    (folder / "report.html").touch()
+    compare_jobs([folder], tmp_path / "compare.csv", console=Console(quiet=True))
+    assert '<a href="javascript%3A1%23%3F%25/report.html">' in (tmp_path / "compare.html").read_text()
