@@ -120,7 +120,7 @@ def soak(out: Path, env: dict[str, str], *, kills: int, seed: int, workers: int)
             counts["kills"] += 1
             counts["corrupt files"] += len(list(corrupt(life)))
         counts["different files"] += len(list(differences(wholes[name], life)))
-        counts["half-written files"] += len([path for path in life.rglob(".?*.????????") if path.is_file()])
+        counts["half-written files"] += len(half_written(life))
         time.sleep(6)  # workers look every five seconds whether their process is still there
         counts["processes left"] += len(list(processes_in(life)))
     return counts, killed
@@ -138,7 +138,14 @@ def kill_until_done(
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         yield phase
+    for path in half_written(life / "tables"):
+        os.utime(path, (0, 0))  # tables are shared: what is there an hour is swept, by the next run that starts
     call(TRAIN, *command(life, options), cwd=life, env=env)
+
+
+def half_written(folder: Path) -> list[Path]:
+    """Return files that were being written when their process was killed."""
+    return [path for path in folder.rglob(".?*.????????") if path.is_file()]
 
 
 def command(life: Path, options: list[str]) -> list[str]:
