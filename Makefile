@@ -29,7 +29,7 @@ notebooks: $(VENV)/ready  ## run the notebooks from top to bottom, in place; wha
 	$(BIN)/python notebooks/execute.py
 	$(BIN)/python notebooks/check.py
 
-bench: $(VENV)/ready build/peers/ready  ## how fast it is beside fastai, timm, torchvision, DALI and FFCV: benchmarks/RESULTS.md, in 25 minutes
+bench: $(VENV)/ready build/peers/ready  ## how fast it is beside fastai, timm, torchvision, DALI and FFCV: benchmarks/RESULTS.md, in 35 minutes
 	$(BIN)/python benchmarks/run.py
 
 # uv installs in seconds what takes pip minutes; where it can't reach its index, pip may know another one.

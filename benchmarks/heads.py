@@ -1,10 +1,11 @@
 """How long is an epoch of a head on stored features, beside a bare loop and scikit-learn; and how much longer with the backbone in it?
 
-    python benchmarks/heads.py [--repetitions 3] [--json FILE] [--quick]
+    python benchmarks/heads.py [--repetitions 7] [--json FILE] [--quick]
 
 A head learns on 3,000 of 3,334 made-up features of 2,048 numbers, in batches of 64: linear, and lesson 7's dense layers. Ours is
 what train.py runs: the store, the batches made of it, the module, the trainer with its callbacks. The bare loop has the same
-network, optimizer, clipping and schedule, and its features in memory. The last rows are a frozen network on the embedded boats.
+network, optimizer, clipping and schedule, and its features in memory; so has Lightning without a callback, a logger or a
+validation, whose own share this shows. The last rows are a frozen network on the embedded boats.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ours import QUIET, SMOOTHING, composed, fit_ours, new_module
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torch.nn import functional
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
 from fisheries import compose
 from fisheries.data.datamodule import FisheriesDataModule
@@ -37,16 +39,18 @@ from fisheries.material import load_material, settle
 from fisheries.models.fishnet import FishNet
 from fisheries.nets import create_net, image_hw_of
 from fisheries.precision import settle_precision
+from fisheries.training.devices import hide_missing_gpus
 
 IMAGES, WIDTH, BATCH = 3334, 2048, 64  # a tenth is held out
 CLASSES = ["ALB", "BET", "DOL", "LAG", "NoF", "OTHER", "SHARK", "YFT"]
 EPOCHS = 5  # of which the first is not counted
-BARE = "a bare loop"
+BARE, LIGHTNING = "a bare loop", "Lightning alone"
 
 
 def main() -> None:
-    given = arguments(__doc__, repetitions=3).parse_args()
+    given = arguments(__doc__, repetitions=7).parse_args()
     repetitions = 1 if given.quick else given.repetitions
+    hide_missing_gpus()  # as a run does, and as a loop without Lightning needs not
     with TemporaryDirectory() as name:
         folder = Path(name)
         make_up(folder)
@@ -94,6 +98,7 @@ def head_rows(folder: Path, head: str, *, repetitions: int) -> list[Row]:
     ways: dict[str, Callable[[], float]] = {
         BARE: lambda: median(bare_epochs(config, net, features, labels)[1:]),
         "ours": ours,
+        LIGHTNING: lambda: median(lightning_epochs(config, net, features, labels)[1:]),
     }
     if head == "linear":
         ways["scikit-learn's logistic regression, a fit of 50 iterations"] = lambda: fit_s(features, labels)
@@ -189,6 +194,41 @@ def bare_epochs(config: DictConfig, net: FishNet, features: torch.Tensor, labels
             schedule.step()
         seconds.append(time.perf_counter() - began_s)
     return seconds
+
+
+def lightning_epochs(config: DictConfig, net: FishNet, features: torch.Tensor, labels: torch.Tensor) -> list[float]:
+    """Train that head with the least that Lightning can do; return the seconds of each epoch."""
+
+    class Least(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+
+        def training_step(self, batch: list[torch.Tensor], index: int) -> torch.Tensor:
+            logits = self.net.decode(*batch[:2])["logits"]
+            return functional.cross_entropy(logits, batch[2], label_smoothing=SMOOTHING)
+
+        def configure_optimizers(self) -> Any:
+            module = new_module(config, net)
+            optimizer = module.create_optimizer(net)
+            schedule = module.create_schedule(optimizer, EPOCHS * -(-len(features) // BATCH))
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    clock, tables = EpochClock(), TensorDataset(features, torch.zeros(len(features), 2), labels)
+    order = BatchSampler(RandomSampler(tables), BATCH, drop_last=False)
+    rows = DataLoader(tables, sampler=order, batch_size=None)  # a batch by one index, as ours has it
+    trainer = pl.Trainer(
+        max_epochs=EPOCHS,
+        gradient_clip_val=config.trainer.gradient_clip_val,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[clock],
+    )
+    trainer.fit(Least(), rows)
+    return clock.steps_s
 
 
 def everything(data: FisheriesDataModule) -> tuple[torch.Tensor, torch.Tensor]:

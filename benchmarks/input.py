@@ -1,6 +1,6 @@
 """How fast photographs come: ours beside fastai, timm, torchvision, DALI and FFCV, and the limits of decoding and of copying.
 
-    python benchmarks/input.py [--photos MANIFEST.csv] [--most 128] [--peers build/peers] [--repetitions 3] [--json FILE] [--quick]
+    python benchmarks/input.py [--photos MANIFEST.csv] [--most 256] [--peers build/peers] [--repetitions 3] [--json FILE] [--quick]
 
 Cold is the first epoch, warm are those after it. The same photographs, sizes, batches of 32 and, as near as each library
 allows, the augmentations of conf/transform/light.yaml; every feed ends in normalized float32 batches in the training process.
@@ -9,7 +9,7 @@ are in the system's memory, so that the disk is not measured; half of them are r
 
 fastai's own saturation and hue take half a minute an epoch at 360 x 640, and are measured at 224 x 224 only.
 
-The ratios are to ours: 0.5 is half as fast. Decoding alone is of whole photographs; at 224 x 224 ours decodes at half size.
+The ratios are to ours: 0.5 is half as fast. Decoding alone is of whole photographs; ours decodes at half the size.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def main() -> None:
     parser = arguments(__doc__, repetitions=3)
     parser.add_argument("--photos", type=Path, help="manifest of real photographs; without it they are drawn, once")
     parser.add_argument(
-        "--most", type=int, default=128, help="photographs, a multiple of 128; half of them at 360 x 640"
+        "--most", type=int, default=256, help="photographs, a multiple of 128; half of them at 360 x 640"
     )
     parser.add_argument(
         "--peers", type=Path, default=BUILD / "peers", help="environment of the peers; make bench makes it"

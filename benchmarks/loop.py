@@ -25,7 +25,7 @@ import pytorch_lightning as pl
 import timm
 import torch
 from machine import PEERS
-from measured import Row, arguments, in_turn, report, rows_of
+from measured import Row, arguments, give_blocks_back_as_others, in_turn, report, rows_of
 from omegaconf import DictConfig
 from ours import SMOOTHING, StoredData, composed, fit_ours, new_module, new_net, random_batch, settle
 from stored import CLASSES, LR, WEIGHT_DECAY, Stored, images_and_labels, train_plainly
@@ -33,8 +33,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fisheries.batch import Batch
-from fisheries.memory import give_blocks_back, keep_large_blocks
+from fisheries.memory import keep_large_blocks
 from fisheries.models.fishnet import FishNet
+from fisheries.training.devices import hide_missing_gpus
 from fisheries.training.module import FishModule
 
 HERE = Path(__file__).resolve().parent
@@ -67,6 +68,7 @@ STEPS = [Case("resnet18", 224, 2), Case("mobilenetv3_small_100", 224, 4)]
 def main() -> None:
     given = arguments(__doc__, repetitions=3).parse_args()
     repetitions = 1 if given.quick else given.repetitions
+    hide_missing_gpus()  # as a run does, and as a loop without Lightning needs not
     loops = [case._replace(steps=2) for case in LOOPS[1:]] if given.quick else LOOPS
     steps = [case._replace(steps=2) for case in STEPS[1:]] if given.quick else STEPS
     with peers() as asked:
@@ -99,7 +101,7 @@ def step_rows(case: Case, *, repetitions: int) -> list[Row]:
     batch, pair = random_batch(BATCH, (case.side, case.side)), images_and_labels(BATCH, (case.side, case.side))
 
     def plain_rate() -> float:
-        give_blocks_back()
+        give_blocks_back_as_others()
         batches = Stored(pair, case.steps + SKIP)
         train_plainly(plain, batches)
         return BATCH / batches.step_s(skip=SKIP)

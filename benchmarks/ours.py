@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from fisheries import compose, launch
 from fisheries.batch import Batch
-from fisheries.config import check_config, logger_names
+from fisheries.config import logger_names
+from fisheries.config_check import check_config
 from fisheries.data.metadata import SizeStatistics
 from fisheries.errors import conf_dir
 from fisheries.material import Material

@@ -10,7 +10,6 @@ Memory is the most that a fresh `fisheries predict` takes, of a small network, f
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import subprocess
@@ -24,14 +23,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from measured import Row, arguments, in_turn, report, rows_of
+from measured import Row, arguments, give_blocks_back_as_others, in_turn, report, rows_of
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from fisheries.batch import Batch
-from fisheries.data.images import read_shrunk
+from fisheries.data.shrinking import read_shrunk
 from fisheries.data.synthetic import draw_competition
 from fisheries.inference.fast import CHECKED, choose_way, fast_net
 from fisheries.inference.tta import Reader, predict_views
@@ -170,19 +169,11 @@ def fitted_net(name: str, pictures: Pictures) -> FishNet:
 @torch.inference_mode()
 def images_per_s(net: nn.Module, batch: Batch, tta: str, *, keep: bool) -> float:
     """Return how many photographs a second a batch makes, all views of each, with large blocks kept or given back."""
-    keep_large_blocks() if keep else give_large_blocks_back()
+    keep_large_blocks() if keep else give_blocks_back_as_others()
     predict_views([Reader(net)], batch, "none", CPU)  # memory is laid out
     began_s = time.perf_counter()
     predict_views([Reader(net)], batch, tta, CPU)
     return len(batch["image"]) / (time.perf_counter() - began_s)
-
-
-def give_large_blocks_back() -> None:
-    """Undo `keep_large_blocks`: the thresholds are those that glibc by itself comes to."""
-    if sys.platform.startswith("linux"):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(-3, 32 << 20)
-        mallopt(-1, 64 << 20)
 
 
 def memory_rows(root: Path, counts: list[int]) -> list[Row]:

@@ -71,7 +71,8 @@ def run(command: Sequence[str], path: Path) -> dict[str, Any]:
     """Run a script that writes its rows to `path`.
 
     Returns:
-        `rows`, `seconds`, `error` ("" if it went well), `command` without the file, and `said`, its last line.
+        `rows`, `seconds`, `error` ("" if it went well), `command` without the file, `said`, its last line, and `date`, `commit` and
+        `about` of the code that measured.
     """
     path.unlink(missing_ok=True)
     began_s = time.perf_counter()
@@ -83,6 +84,9 @@ def run(command: Sequence[str], path: Path) -> dict[str, Any]:
         "error": f"failed with exit status {done.returncode}: {lines[-1].strip()}" if done.returncode else "",
         "command": " ".join(["python", *(_short(word) for word in command[1:])]),
         "said": lines[-1].strip(),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "commit": git_commit() or "unknown",
+        "about": _about(Path(command[1])),
     }
 
 
@@ -106,7 +110,7 @@ def page(told: Mapping[str, Mapping[str, Any]], facts: Mapping[str, str], librar
     """
     sections = [
         "# Speed\n\nMade by `make bench`, and not edited by hand: medians of interleaved repetitions; a ratio is the median of "
-        f"ratios within one repetition. {datetime.now(UTC):%Y-%m-%d}, commit {git_commit() or 'unknown'}.",
+        "ratios within one repetition. Each section says when it was measured, and on which commit.",
         _table([{"": name, "this machine": value} for name, value in facts.items()]),
         _table(libraries),
         "## Targets\n\n" + _table([_target_row(target, told) for target in TARGETS]),
@@ -130,13 +134,13 @@ def _section(name: str, result: Mapping[str, Any]) -> str:
         parts.setdefault(row.get("part", ""), []).append({key: value for key, value in row.items() if key != "part"})
     tables = [f"{part}\n\n{_table(rows)}" if part else _table(rows) for part, rows in parts.items()]
     state = f"**{result['error']}**" if result["error"] else "" if tables else result["said"]
-    lines = [f"## {name}", f"`{result['command']}`, {result['seconds']:.0f} s", _about(name), state, *tables]
+    command = f"`{result['command']}`, {result['seconds']:.0f} s, {result['date']}, commit {result['commit']}"
+    lines = [f"## {name}", command, result["about"], state, *tables]
     return "\n\n".join(line for line in lines if line)
 
 
-def _about(name: str) -> str:
+def _about(path: Path) -> str:
     """Return what a script says of itself, without the example of a command."""
-    path = HERE / f"{name}.py"
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) if path.is_file() else None
     paragraphs = (text or "").split("\n\n")
     return "\n\n".join(text for text in paragraphs if not text.lstrip().startswith("python "))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import ast
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -29,7 +31,8 @@ def run(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def results(rows: list[dict[str, object]], error: str = "") -> dict[str, object]:
-    return {"rows": rows, "seconds": 2.0, "error": error, "command": "python benchmarks/input.py", "said": ""}
+    made = {"date": "2026-11-22", "commit": "abc", "about": "How fast photographs come."}
+    return {"rows": rows, "seconds": 2.0, "error": error, "command": "python benchmarks/input.py", "said": "", **made}
 
 
 def feed(epoch: str, name: str, ratio: float | None) -> dict[str, object]:
@@ -48,7 +51,7 @@ def test_the_page_has_machine_versions_tables_and_what_became_of_each_target(run
     assert "| a cold epoch at least 4 x fastai with the same augmentations | 2 | **not met** |" in lines
     assert "| a warm epoch not behind FFCV | not measured |  |" in lines
     assert "| timm | 100 | 0.25 |" in lines
-    assert "`python benchmarks/input.py`, 2 s" in lines
+    assert "`python benchmarks/input.py`, 2 s, 2026-11-22, commit abc" in lines
 
 
 @pytest.mark.parametrize("least", [True, False])
@@ -92,3 +95,15 @@ def test_an_unknown_script_is_a_line_with_what_there_is(
     with pytest.raises(SystemExit):
         run.main()
     assert "--only imput: no such script; expected some of input, loop" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda file: file.name)
+def test_what_a_benchmark_imports_of_ours_is_there(file: Path):
+    imports = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
+    for node in imports:
+        if node.module is not None and node.module.split(".")[0] == "fisheries":
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                assert hasattr(module, alias.name) or importlib.util.find_spec(f"{node.module}.{alias.name}"), (
+                    alias.name
+                )
