@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import functools
 import multiprocessing
 import os
 import re
+import signal
+import threading
+import time
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +22,8 @@ from torch.utils.data import Dataset, get_worker_info
 from fisheries.schema import InputError
 
 _MOST_WORKERS = 256
+_LONGEST_STOP_S = 110  # so that a DataLoader's own limit comes first
+_LOOK_S = 5.0
 _places: list[tuple[torch.Tensor, Sequence[str]]] = []  # of every dataset watched, and its paths
 
 
@@ -31,6 +40,7 @@ class Watched(Dataset[Any]):
         # process id, position + 1 or 0
         self.now = torch.zeros(_MOST_WORKERS, 2, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
         _places.append((self.now, paths))
+        _end_stopped_workers()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -67,6 +77,36 @@ def worker_problem(text: str) -> str | None:
         f"{', '.join(sorted(paths)[:3])}: the process that read it is lost ({what}); is the memory full, or the share "
         "it lies on gone? Give fewer data.workers, or leave the file out"
     )
+
+
+@functools.cache
+def _end_stopped_workers() -> None:
+    """Kill workers that stay stopped, from a thread of this process.
+
+    A batch is handed over by its worker, and PyTorch waits for that without its limit: if the worker stops in between, without end.
+    """
+    threading.Thread(target=_look_for_stopped, name="stopped workers", daemon=True).start()
+
+
+def _look_for_stopped() -> None:
+    looks: Counter[int] = Counter()  # in a row, so that nobody is killed who slept with the whole machine
+    while True:
+        time.sleep(_LOOK_S)
+        pids = {int(pid) for now, _ in _places for pid in now[:, 0].tolist() if pid}
+        looks = Counter({pid: looks[pid] + 1 for pid in pids if _is_stopped_child(pid)})
+        for pid, count in looks.items():
+            if count * _LOOK_S > _LONGEST_STOP_S:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def _is_stopped_child(pid: int) -> bool:
+    """Whether a process is stopped and this one's child; False where the system doesn't tell, as none but Linux hands over so."""
+    try:
+        state, parent = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[:2]
+    except OSError:
+        return False
+    return state in "Tt" and int(parent) == os.getpid()
 
 
 @atexit.register

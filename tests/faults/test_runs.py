@@ -14,12 +14,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch
 
-from fisheries.data import datamodule
+from fisheries.data import datamodule, watch
 from fisheries.data.datamodule import predict_loader
 from fisheries.data.metadata import fit_sizes
 from fisheries.data.transforms import eval_transform
@@ -68,38 +69,62 @@ def test_worker_is_killed(tmp_path: Path, world: Path):
     assert (run_dir(tmp_path) / "fold-0" / "last.ckpt").is_file()
 
 
-def test_worker_hangs(tables: tuple[pd.DataFrame, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+class Stopping:
+    """Stops its own process at the fifth photograph, `after_s` seconds after the fourth."""
+
+    image_hw = (32, 48)
+
+    def __init__(self, after_s: float) -> None:
+        self.view, self.after_s, self.seen = eval_transform(image_hw=self.image_hw), after_s, 0
+
+    def __call__(self, image, box, seed):
+        view = self.view(image, box, seed)
+        self.seen += 1
+        if self.seen == 5:
+            time.sleep(self.after_s)
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return view
+
+
+def stopping_loader(tables: tuple[pd.DataFrame, pd.DataFrame], after_s: float, *, batch_size: int) -> tuple[Any, str]:
+    """Return the batches that such a process makes, and the path of the fifth photograph."""
+    manifest, boxes = tables
+    images = manifest.iloc[:40].assign(label="")
+    view, sizes = Stopping(after_s), fit_sizes(images)
+    loader = predict_loader(
+        images, boxes=boxes, classes=["ALB"], sizes=sizes, transform=view, batch_size=batch_size, workers=1
+    )
+    return loader, images["path"].iloc[4]
+
+
+def test_worker_hangs(tables: tuple[pd.DataFrame, pd.DataFrame], monkeypatch: pytest.MonkeyPatch):
     """After 100 seconds without a word from it the run ends, with one line that names the photograph it was at."""
     assert datamodule.WORKER_TIMEOUT_S == 100
     monkeypatch.setattr(datamodule, "WORKER_TIMEOUT_S", 2)
-    manifest, boxes = tables
-    images = manifest.iloc[:40].assign(label="")
-
-    class Stopping:
-        """Stops its own process at the fifth photograph."""
-
-        image_hw = (32, 48)
-
-        def __init__(self) -> None:
-            self.view = eval_transform(image_hw=self.image_hw)
-
-        def __call__(self, image, box, seed):
-            view = self.view(image, box, seed)
-            self.seen = getattr(self, "seen", 0) + 1
-            if self.seen == 5:
-                os.kill(os.getpid(), signal.SIGSTOP)
-            return view
-
-    loader = predict_loader(
-        images, boxes=boxes, classes=["ALB"], sizes=fit_sizes(images), transform=Stopping(), batch_size=4, workers=1
-    )
+    loader, path = stopping_loader(tables, 0, batch_size=8)
     with pytest.raises(RuntimeError) as caught:
         list(loader)
     line = user_error(caught.value)
     assert line is not None
-    assert line.startswith(
-        f"{images['path'].iloc[4]}: the process that read it is lost (DataLoader timed out after 2 s"
-    )
+    assert line.startswith(f"{path}: the process that read it is lost (DataLoader timed out after 2 s")
+
+
+def test_worker_hangs_before_its_batch_is_taken(
+    tables: tuple[pd.DataFrame, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
+):
+    """After 110 seconds it is killed, and the run ends with a line like that."""
+    assert watch._LONGEST_STOP_S == 110
+    monkeypatch.setattr(watch, "_LONGEST_STOP_S", 2)
+    monkeypatch.setattr(watch, "_LOOK_S", 0.5)
+    watch._end_stopped_workers.cache_clear()
+    loader, path = stopping_loader(tables, 1, batch_size=4)
+    batches = iter(loader)
+    time.sleep(2)
+    with pytest.raises(RuntimeError) as caught:
+        next(batches)
+    line = user_error(caught.value)
+    assert line is not None
+    assert line.startswith(f"{path}: the process that read it is lost (DataLoader worker (pid")
 
 
 @pytest.mark.slow
@@ -112,7 +137,7 @@ def test_worker_hangs_in_a_whole_run(tmp_path: Path, world: Path):
     begun = time.monotonic()
     line = refusal(process.wait())
     assert 90 < time.monotonic() - begun < 120
-    assert "is lost (DataLoader timed out after 100 seconds" in line
+    assert re.search(r"is lost \(DataLoader (timed out after 100 seconds|worker)", line)
     assert not Path(f"/proc/{worker}").exists()
     assert (run_dir(tmp_path) / "fold-0" / "last.ckpt").is_file()
 
