@@ -178,9 +178,8 @@ class EpochClock(pl.Callback):
 def bare_epochs(config: DictConfig, net: FishNet, features: torch.Tensor, labels: torch.Tensor) -> list[float]:
     """Train a head with nothing around it; return the seconds of each epoch."""
     net.train()
-    module, seconds = new_module(config, net), []
-    optimizer = module.create_optimizer(net)
-    schedule = module.create_schedule(optimizer, EPOCHS * -(-len(features) // BATCH))
+    optimizer, schedule = optimizer_and_schedule(config, net, images=len(features))
+    seconds = []
     image_hw = torch.zeros(len(features), 2)
     for _ in range(EPOCHS):
         began_s = time.perf_counter()
@@ -209,9 +208,7 @@ def lightning_epochs(config: DictConfig, net: FishNet, features: torch.Tensor, l
             return functional.cross_entropy(logits, batch[2], label_smoothing=SMOOTHING)
 
         def configure_optimizers(self) -> Any:
-            module = new_module(config, net)
-            optimizer = module.create_optimizer(net)
-            schedule = module.create_schedule(optimizer, EPOCHS * -(-len(features) // BATCH))
+            optimizer, schedule = optimizer_and_schedule(config, net, images=len(features))
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     clock, tables = EpochClock(), TensorDataset(features, torch.zeros(len(features), 2), labels)
@@ -229,6 +226,13 @@ def lightning_epochs(config: DictConfig, net: FishNet, features: torch.Tensor, l
     )
     trainer.fit(Least(), rows)
     return clock.steps_s
+
+
+def optimizer_and_schedule(config: DictConfig, net: FishNet, *, images: int) -> tuple[Any, Any]:
+    """Return those that ours has."""
+    module = new_module(config, net)
+    optimizer = module.create_optimizer(net)
+    return optimizer, module.create_schedule(optimizer, EPOCHS * -(-images // BATCH))
 
 
 def everything(data: FisheriesDataModule) -> tuple[torch.Tensor, torch.Tensor]:

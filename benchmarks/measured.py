@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -14,6 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from fisheries.console import make_console
+from fisheries.memory import set_thresholds
 from fisheries.progress import track
 
 Row = dict[str, Any]  # part, name, value, unit, ratio (None where there is nothing to compare with), against
@@ -40,10 +39,7 @@ def in_turn(ways: Mapping[str, Callable[[], float]], *, repetitions: int, about:
 
 def give_blocks_back_as_others() -> None:
     """Undo `keep_large_blocks`: give memory back at those sizes that glibc by itself comes to, so that a peer is not slowed down."""
-    if sys.platform.startswith("linux"):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(-3, 32 << 20)
-        mallopt(-1, 64 << 20)
+    set_thresholds(mapped=32 << 20, trimmed=64 << 20)
 
 
 def rows_of(

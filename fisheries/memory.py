@@ -19,7 +19,7 @@ def keep_large_blocks() -> bool:
     Returns:
         Whether the C library takes such settings: glibc does, on Linux.
     """
-    return _set_thresholds(mapped=_LARGEST, trimmed=2 * _LARGEST - 1)
+    return set_thresholds(mapped=_LARGEST, trimmed=2 * _LARGEST - 1)
 
 
 def give_blocks_back() -> bool:
@@ -28,13 +28,18 @@ def give_blocks_back() -> bool:
     Returns:
         As `keep_large_blocks`.
     """
-    taken = _set_thresholds(mapped=_DEFAULT, trimmed=_DEFAULT)
+    taken = set_thresholds(mapped=_DEFAULT, trimmed=_DEFAULT)
     if taken:
         ctypes.CDLL(None).malloc_trim(0)
     return taken
 
 
-def _set_thresholds(*, mapped: int, trimmed: int) -> bool:
+def set_thresholds(*, mapped: int, trimmed: int) -> bool:
+    """Set from how many bytes on a block is mapped by itself, and how many free ones are kept (mallopt(3)).
+
+    Returns:
+        As `keep_large_blocks`.
+    """
     if not sys.platform.startswith("linux"):
         return False
     try:

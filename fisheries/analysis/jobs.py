@@ -125,14 +125,21 @@ def notes_on(table: pd.DataFrame) -> list[str]:
     return []
 
 
+def _link(run_dir: str, folder: Path) -> str:
+    """Return how a page in `folder` leads to a run's report; "" if there is none."""
+    report = Path(run_dir, "report.html")
+    if not run_dir or not report.is_file():
+        return ""
+    if report.is_relative_to(folder):  # so that the folder can be moved
+        return quote(report.relative_to(folder).as_posix())
+    return report.resolve().as_uri()
+
+
 def _write(table: pd.DataFrame, jobs: pd.DataFrame, out: Path, *, others: pd.DataFrame) -> list[Path]:
     figure = plot_runs(table)
     rows = [{"title": title_of(str(name), row), **row} for name, row in sort_runs(table).iterrows()]
     for row in rows:
-        report = Path(row["run_dir"], "report.html")
-        row["report"] = report.resolve().as_uri() if row["run_dir"] and report.is_file() else ""
-        if report.is_relative_to(out.parent):  # so that the folder can be moved
-            row["report"] = quote(report.relative_to(out.parent).as_posix()) if row["report"] else ""
+        row["report"] = _link(row["run_dir"], out.parent)
     page = render_page(
         "compare.html",
         title=f"{(jobs['state'] == FINISHED).sum()} runs side by side",
