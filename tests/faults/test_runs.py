@@ -112,7 +112,7 @@ def test_worker_hangs(tables: tuple[pd.DataFrame, pd.DataFrame], monkeypatch: py
 def test_worker_hangs_before_its_batch_is_taken(
     tables: tuple[pd.DataFrame, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
 ):
-    """After 110 seconds it is killed, and the run ends with a line like that."""
+    """One that stops for 110 seconds is killed, and the run ends with a line that names its photograph."""
     assert watch._LONGEST_STOP_S == 110
     monkeypatch.setattr(watch, "_LONGEST_STOP_S", 2)
     monkeypatch.setattr(watch, "_LOOK_S", 0.5)
