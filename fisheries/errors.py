@@ -66,6 +66,10 @@ def _line(error: BaseException) -> str | None:
         from fisheries.data.watch import worker_problem
 
         return worker_problem(str(error))
+    if isinstance(error, EOFError | ConnectionError) and "fisheries.data.watch" in sys.modules:
+        from fisheries.data.watch import stop_problem
+
+        return stop_problem()
     if isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _RANK_IS_LOST):
         return f"a process of this run is lost ({' '.join(str(error).split())[:120]}); go on with resume=RUN_DIR"
     if "omegaconf" not in sys.modules:

@@ -25,6 +25,7 @@ _MOST_WORKERS = 256
 _LONGEST_STOP_S = 110  # so that a DataLoader's own limit comes first
 _LOOK_S = 5.0
 _places: list[tuple[torch.Tensor, Sequence[str]]] = []  # of every dataset watched, and its paths
+_killed: list[int] = []
 
 
 class Watched(Dataset[Any]):
@@ -79,6 +80,11 @@ def worker_problem(text: str) -> str | None:
     )
 
 
+def stop_problem() -> str | None:
+    """Return the line for a person where the connection to a worker broke, since it was killed here, else None."""
+    return worker_problem(f"DataLoader worker (pid {_killed[-1]}) stopped and was killed") if _killed else None
+
+
 @functools.cache
 def _end_stopped_workers() -> None:
     """Kill workers that stay stopped, from a thread of this process.
@@ -96,6 +102,7 @@ def _look_for_stopped() -> None:
         looks = Counter({pid: looks[pid] + 1 for pid in pids if _is_stopped_child(pid)})
         for pid, count in looks.items():
             if count * _LOOK_S > _LONGEST_STOP_S:
+                _killed.append(pid)
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
