@@ -22,7 +22,6 @@ from typing import Any
 import machine
 from targets import TARGETS, Target, judge
 
-from fisheries.commit import git_commit
 from fisheries.console import make_console
 from fisheries.progress import track
 
@@ -71,8 +70,8 @@ def run(command: Sequence[str], path: Path) -> dict[str, Any]:
     """Run a script that writes its rows to `path`.
 
     Returns:
-        `rows`, `seconds`, `error` ("" if it went well), `command` without the file, `said`, its last line, and `date`, `commit` and
-        `about` of the code that measured.
+        `rows`, `seconds`, `error` ("" if it went well), `command` without the file, `said`, its last line, and `date` and `about`
+        of the script then.
     """
     path.unlink(missing_ok=True)
     began_s = time.perf_counter()
@@ -85,7 +84,6 @@ def run(command: Sequence[str], path: Path) -> dict[str, Any]:
         "command": " ".join(["python", *(_short(word) for word in command[1:])]),
         "said": lines[-1].strip(),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "commit": git_commit() or "unknown",
         "about": _about(Path(command[1])),
     }
 
@@ -110,7 +108,7 @@ def page(told: Mapping[str, Mapping[str, Any]], facts: Mapping[str, str], librar
     """
     sections = [
         "# Speed\n\nMade by `make bench`, and not edited by hand: medians of interleaved repetitions; a ratio is the median of "
-        "ratios within one repetition. Each section says when it was measured, and on which commit.",
+        "ratios within one repetition. Each section says when it was measured.",
         _table([{"": name, "this machine": value} for name, value in facts.items()]),
         _table(libraries),
         "## Targets\n\n" + _table([_target_row(target, told) for target in TARGETS]),
@@ -134,7 +132,7 @@ def _section(name: str, result: Mapping[str, Any]) -> str:
         parts.setdefault(row.get("part", ""), []).append({key: value for key, value in row.items() if key != "part"})
     tables = [f"{part}\n\n{_table(rows)}" if part else _table(rows) for part, rows in parts.items()]
     state = f"**{result['error']}**" if result["error"] else "" if tables else result["said"]
-    command = f"`{result['command']}`, {result['seconds']:.0f} s, {result['date']}, commit {result['commit']}"
+    command = f"`{result['command']}`, {result['seconds']:.0f} s, {result['date']}"
     lines = [f"## {name}", command, result["about"], state, *tables]
     return "\n\n".join(line for line in lines if line)
 
