@@ -148,27 +148,27 @@ def _differences(pictures: Pixels, pairs: Ints, *, below: float = np.inf, progre
 
     It is infinity where their blocks differ by much, and may be where it is not `below`.
     """
-    blocks, tones = _blocks(pictures), _tones(pictures)
-    some = [np.ascontiguousarray(values[:, ::_SOME]) for values in tones]
-    most = below * tones[0].shape[1]
+    blocks, some = _blocks(pictures), _tones(pictures, every=_SOME)
+    most = below * math.prod(pictures.shape[1:])
     differences = np.full(len(pairs), np.inf, np.float32)
     starts = range(0, len(pairs), _CHUNK)
     for start in _track(starts, "Comparing frames", progress=progress):
         part = pairs[start : start + _CHUNK]
         near = np.flatnonzero(np.abs(blocks[part[:, 0]] - blocks[part[:, 1]]).mean(axis=1) < _FAR)
         near = near[_outside(some, part[near]).sum(axis=1) < most]
-        differences[start + near] = _outside(tones, part[near]).mean(axis=1)
+        shown, places = np.unique(part[near], return_inverse=True)  # all tones of all frames would fill the memory
+        differences[start + near] = _outside(_tones(pictures[shown]), places.reshape(-1, 2)).mean(axis=1)
     return differences
 
 
-def _tones(pictures: Pixels) -> list[Pixels]:
-    """Return the tones of pictures (N, F), and the lowest and the highest nearby."""
+def _tones(pictures: Pixels, *, every: int = 1) -> list[Pixels]:
+    """Return the tones of pictures (N, F), or of one in so `every` pixel and color, and the lowest and the highest nearby."""
     kernel = np.ones((2 * _REACH + 1, 2 * _REACH + 1), np.uint8)
-    tones = pictures.reshape(len(pictures), math.prod(pictures.shape[1:]))
+    tones = np.ascontiguousarray(pictures.reshape(len(pictures), math.prod(pictures.shape[1:]))[:, ::every])
     lowest, highest = np.empty_like(tones), np.empty_like(tones)
     for picture, low, high in zip(pictures, lowest, highest, strict=True):
-        low[:] = cv2.erode(picture, kernel).ravel()
-        high[:] = cv2.dilate(picture, kernel).ravel()
+        low[:] = cv2.erode(picture, kernel).ravel()[::every]
+        high[:] = cv2.dilate(picture, kernel).ravel()[::every]
     return [tones, lowest, highest]
 
 

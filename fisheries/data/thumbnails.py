@@ -36,10 +36,13 @@ def load_thumbnails(
     Raises:
         InputError: a photograph that the manifest calls "ok" is gone or damaged.
     """
-    pixels = np.zeros((len(manifest), *THUMBNAIL_HW, 3), np.uint8)
-    known = _read_cache(cache)
     readable = np.flatnonzero(manifest["status"] == OK)
     sha256 = manifest["sha256"].to_numpy()
+    stored_sha256, stored = _read_cache(cache)
+    if len(readable) == len(manifest) and np.array_equal(stored_sha256, sha256):
+        return stored  # a second array would be as large
+    pixels = np.zeros((len(manifest), *THUMBNAIL_HW, 3), np.uint8)
+    known = dict(zip(stored_sha256.tolist(), stored, strict=True))
     for row in readable:
         if sha256[row] in known:
             pixels[row] = known[sha256[row]]
@@ -65,9 +68,10 @@ def load_thumbnails(
     return pixels
 
 
-def _read_cache(cache: Path | None) -> dict[str, NDArray[np.uint8]]:
+def _read_cache(cache: Path | None) -> tuple[NDArray[np.str_], NDArray[np.uint8]]:
+    nothing = np.empty(0, "U64"), np.empty((0, *THUMBNAIL_HW, 3), np.uint8)
     if cache is None or not cache.is_file():
-        return {}
+        return nothing
     try:
         with np.load(cache, allow_pickle=False) as stored:
             pixels, sha256 = stored["pixels"], stored["sha256"]
@@ -75,8 +79,8 @@ def _read_cache(cache: Path | None) -> dict[str, NDArray[np.uint8]]:
             raise ValueError(f"pixels of shape {pixels.shape}")
     except Exception as error:  # whatever a damaged or foreign file makes NumPy stumble over
         _LOG.warning("%s can't be used again, so all photographs are read anew (%s)", cache, error)
-        return {}
-    return dict(zip(sha256.tolist(), pixels, strict=True))
+        return nothing
+    return sha256, pixels
 
 
 def _write_cache(cache: Path, sha256: NDArray[np.str_], pixels: NDArray[np.uint8]) -> None:
