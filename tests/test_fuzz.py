@@ -39,7 +39,7 @@ def test_faults_of_every_kind_are_found_and_kept(tmp_path: Path, monkeypatch: py
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import fuzz
 
-    monkeypatch.setattr(fuzz, "LONGEST_S", 0.5)
+    monkeypatch.setattr(fuzz, "LONGEST_S", 3)
     readers = {name: fuzz.Reader(".bin", read, [b"some bytes"]) for name, (read, _) in FAULTY.items()}
     finds, ended = fuzz.fuzz(readers, range(len(readers)), seed=0, out=tmp_path)
     found = dict(find.split(": ", 1) for find in finds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import os
 import re
 import resource
@@ -125,8 +126,11 @@ def test_worker_hangs_before_its_batch_is_taken(
     monkeypatch.setattr(watch, "_LONGEST_STOP_S", 2)
     monkeypatch.setattr(watch, "_LOOK_S", 0.5)
     loader, path = stopping_loader(tables, 1, batch_size=4)
+    others = set(multiprocessing.active_children())
     batches = iter(loader)
-    time.sleep(2)
+    (worker,) = set(multiprocessing.active_children()) - others
+    while not watch._is_stopped_child(worker.pid):
+        time.sleep(0.1)
     with pytest.raises((RuntimeError, ConnectionError)) as caught:
         take(batches)
     line = user_error(caught.value)
