@@ -51,7 +51,7 @@ class EncodedDataset(Dataset[Batch]):
         self.has_box = torch.from_numpy(has_box[:, 0].astype(np.float32))
         self.store = store
         fits = 2 * self.places.size * math.prod(store.shape) <= IN_MEMORY
-        self.kept = self._read(self.places).flatten(0, 1) if fits else None  # (V * N, ...)
+        self.kept = self._read(self.places.reshape(-1, 2)) if fits else None  # (V * N, ...)
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -74,9 +74,8 @@ class EncodedDataset(Dataset[Batch]):
         }
 
     def _read(self, places: NDArray[np.int64]) -> Tensor:
-        """Return the features (..., F) at places (..., 2)."""
-        taken = torch.from_numpy(self.store.take(places.reshape(-1, 2)))
-        return taken.float().reshape(*places.shape[:-1], *self.store.shape)  # NumPy widens a number at a time
+        """Return the features (M, ...) at places (M, 2)."""
+        return torch.from_numpy(self.store.take(places)).float()  # NumPy widens a number at a time
 
 
 class ViewDataset(Dataset[tuple[str, Tensor]]):

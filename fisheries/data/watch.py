@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ _MOST_WORKERS = 256
 _LONGEST_STOP_S = 110  # so that a DataLoader's own limit comes first
 _LOOK_S = 5.0
 _places: list[tuple[torch.Tensor, Sequence[str]]] = []  # of every dataset watched, and its paths
-_killed: list[int] = []
+_killed: set[int] = set()  # of workers that stayed stopped
 
 
 class Watched(Dataset[Any]):
@@ -68,21 +68,26 @@ def worker_problem(text: str) -> str | None:
     """Return the line for a person where a DataLoader says that workers died or hang, else None."""
     if "DataLoader" not in text or not ("worker" in text or "timed out" in text):
         return None
-    reading = _reading()
-    dead = [int(pid) for pid in re.findall(r"\d+", "".join(re.findall(r"\(pid(?:\(s\))? ([\d, ]+)\)", text)))]
-    paths = [path for pid, path in reading.items() if pid in dead or not dead]
-    what = " ".join(text.split())[:120]
+    dead = "".join(re.findall(r"\(pid(?:\(s\))? ([\d, ]+)\)", text))
+    return _lost({int(pid) for pid in re.findall(r"\d+", dead)}, text)
+
+
+def stop_problem() -> str | None:
+    """Return the line for a person where the connection to a worker broke, since it was killed here, else None."""
+    pids = ", ".join(map(str, sorted(_killed)))
+    return _lost(_killed, f"DataLoader worker (pid {pids}) stopped and was killed") if _killed else None
+
+
+def _lost(dead: Collection[int], what: str) -> str:
+    """Say what the processes were reading, or all of them where it isn't known which are dead."""
+    paths = [path for pid, path in _reading().items() if pid in dead or not dead]
+    what = " ".join(what.split())[:120]
     if not paths:
         return f"a process that reads photographs is lost ({what}): is the memory full? Give fewer data.workers"
     return (
         f"{', '.join(sorted(paths)[:3])}: the process that read it is lost ({what}); is the memory full, or the share "
         "it lies on gone? Give fewer data.workers, or leave the file out"
     )
-
-
-def stop_problem() -> str | None:
-    """Return the line for a person where the connection to a worker broke, since it was killed here, else None."""
-    return worker_problem(f"DataLoader worker (pid {_killed[-1]}) stopped and was killed") if _killed else None
 
 
 @functools.cache
@@ -102,7 +107,7 @@ def _look_for_stopped() -> None:
         looks = Counter({pid: looks[pid] + 1 for pid in pids if _is_stopped_child(pid)})
         for pid, count in looks.items():
             if count * _LOOK_S > _LONGEST_STOP_S:
-                _killed.append(pid)
+                _killed.add(pid)
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
