@@ -12,7 +12,7 @@ import torch
 from fisheries.batch_size import repeated, try_sizes
 from fisheries.doctor.step import StepTimes
 from fisheries.schema import InputError
-from fisheries.training.fitting import memory_told
+from fisheries.training.fitting import OutOfMemoryError, memory_told
 from tests.conftest import run_dir
 
 
@@ -53,13 +53,28 @@ def test_it_is_said_if_not_even_two_images_fit(most: int, lacking: str):
         try_sizes(steps(fits=1), most=most, to_the_limit=True)
 
 
-def test_what_is_no_lack_of_memory_is_raised():
+@pytest.mark.parametrize(
+    "text", ["expected scalar type Float", "could not create a primitive descriptor for the convolution forward"]
+)
+def test_what_is_no_lack_of_memory_is_raised(text: str):
     def measure(size: int) -> StepTimes:
         with memory_told(size, accumulated=1):
-            raise RuntimeError("expected scalar type Float")
+            raise RuntimeError(text)
 
-    with pytest.raises(RuntimeError, match="expected scalar type Float"):
+    with pytest.raises(RuntimeError, match=text):
         try_sizes(measure, most=9, to_the_limit=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory", "could not create a primitive\n"],
+)
+def test_lack_of_the_computers_memory_says_which_batch_to_try(text: str):
+    with (
+        pytest.raises(OutOfMemoryError, match=r"data\.batch_size=8: try data\.batch_size=4"),
+        memory_told(8, accumulated=1),
+    ):
+        raise RuntimeError(text)
 
 
 def test_a_batch_is_repeated_image_by_image():

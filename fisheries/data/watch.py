@@ -68,7 +68,7 @@ def worker_problem(text: str) -> str | None:
     """Return the line for a person where a DataLoader says that workers died or hang, else None."""
     if "DataLoader" not in text or not ("worker" in text or "timed out" in text):
         return None
-    dead = "".join(re.findall(r"\(pid(?:\(s\))? ([\d, ]+)\)", text))
+    dead = " ".join(re.findall(r"\(pid(?:\(s\))? ([\d, ]+)\)", text))
     return _lost({int(pid) for pid in re.findall(r"\d+", dead)}, text)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from fisheries.schema import InputError
+
+# of PyTorch, and of oneDNN, which computes its convolutions; "a primitive descriptor" is one that it doesn't know
+_NO_MEMORY = re.compile("can't allocate memory|could not create a primitive$|could not create a memory object")
 
 
 class OutOfMemoryError(InputError):
@@ -64,5 +68,5 @@ def memory_told(batch_size: int, *, accumulated: int) -> Iterator[None]:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Whether it is; PyTorch has no type of its own for the memory of the computer."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    """Whether it is; there is no type of its own for the memory of the computer."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or bool(_NO_MEMORY.search(str(error)))
